@@ -1,0 +1,1 @@
+"""How a release answers: pure arrays inside, HTTP outside."""

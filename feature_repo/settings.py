@@ -1,0 +1,82 @@
+"""Where this installation keeps its state and which profile it runs under.
+
+The environment is read once, at the edge (`Settings.from_environment`), and passed on as an argument.
+
+    ENDCAP_PROFILE   embedded (default) or gcp
+    ENDCAP_STATE     folder of tables, features, stores and releases' pointer (default: ./state)
+    ENDCAP_REPORTS   folder of reports (default: ./reports)
+    ENDCAP_THREADS   threads that one step may use (default: the machine's cores)
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PROFILES = ("embedded", "gcp")
+
+
+class SettingsError(ValueError):
+    """A setting has a value that cannot be used; the message names it, its value and what is valid."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that differs between two installations of Endcap."""
+
+    state: Path
+    reports: Path
+    profile: str = "embedded"
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        if self.profile not in PROFILES:
+            raise SettingsError(f"ENDCAP_PROFILE is {self.profile!r}; use {' or '.join(PROFILES)}")
+        if self.threads < 1:
+            raise SettingsError(f"ENDCAP_THREADS is {self.threads}; use a whole number from 1")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Read the four variables above; a missing one takes its default."""
+        threads = environ.get("ENDCAP_THREADS", "")
+        if threads and not threads.isdecimal():
+            raise SettingsError(f"ENDCAP_THREADS is {threads!r}; use a whole number from 1")
+        return cls(
+            state=Path(environ.get("ENDCAP_STATE") or "state").absolute(),
+            reports=Path(environ.get("ENDCAP_REPORTS") or "reports").absolute(),
+            profile=environ.get("ENDCAP_PROFILE") or "embedded",
+            threads=int(threads) if threads else os.cpu_count() or 2,
+        )
+
+    def table(self, name: str) -> Path:
+        """Parquet file of a table of the data contract."""
+        return self.state / "tables" / f"{name}.parquet"
+
+    @property
+    def shop_calendar(self) -> Path:
+        """The shop's weeks: written by `endcap ingest`, read by all that speak of weeks."""
+        return self.state / "tables" / "calendar.json"
+
+    def feature_table(self, name: str) -> Path:
+        """Folder of Parquet part files of one feature table."""
+        return self.state / "features" / name
+
+    @property
+    def training(self) -> Path:
+        """What training leaves for evaluation and publishing."""
+        return self.state / "training"
+
+    @property
+    def registry(self) -> Path:
+        """Feast's registry."""
+        return self.state / "registry.db"
+
+    @property
+    def online_store(self) -> Path:
+        """The embedded online store."""
+        return self.state / "online_store.db"
+
+    @property
+    def current_release(self) -> Path:
+        """A one-line file that holds the tag of the release in use."""
+        return self.state / "current"

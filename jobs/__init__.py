@@ -1,0 +1,1 @@
+"""What runs: one verb a file, `run(settings, ...) -> Result`."""

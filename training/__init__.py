@@ -1,0 +1,1 @@
+"""How a release is made: point-in-time training sets, retrieval, ranking, evaluation."""
