@@ -1,0 +1,50 @@
+"""Legacy rules: what the shop had before. The system to beat, the control arm, and the last fallback.
+
+Each rule scores the whole catalogue for one shopper: (n_items,), -inf for what it would never show.
+"""
+
+from types import MappingProxyType
+
+import numpy as np
+
+from bentos.candidates import buy_again as personal_frequency
+from bentos.index import best
+from bentos.release import Release
+from bentos.shopper import Shopper
+from feature_repo.pair_features import Floats, Positions
+
+
+def top_sellers(release: Release, shopper: Shopper) -> Floats:  # noqa: ARG001 - the same for everybody
+    """Baskets of the last four weeks, everybody's."""
+    return np.asarray(release.arrays["popularity"], dtype=np.float32)
+
+
+def segment(release: Release, shopper: Shopper) -> Floats:
+    """Baskets of the last four weeks within the shopper's segment: those with the same top department.
+
+    A user without a segment gets everybody's top sellers.
+    """
+    place = np.flatnonzero(release.arrays["segment_names"] == shopper.top_department)
+    if not place.size or not shopper.top_department:
+        return top_sellers(release, shopper)
+    return np.asarray(release.arrays["segment_popularity"][place[0]], dtype=np.float32)
+
+
+def buy_again(release: Release, shopper: Shopper) -> Floats:
+    """The shopper's own purchases by decayed count, then top sellers."""
+    own = personal_frequency(release, shopper)
+    filler = top_sellers(release, shopper)
+    # Squeezed into [-1, 0), below any decayed count, so that it only fills what is left.
+    filler = filler / (1.0 + float(filler.max(initial=0.0))) - 1.0
+    return np.where(np.isinf(own), filler, own).astype(np.float32)
+
+
+LEGACY_RULES = MappingProxyType({"segment": segment, "top_sellers": top_sellers, "buy_again": buy_again})
+
+
+def recommended(name: str, release: Release, shopper: Shopper, n: int, task: str) -> Positions:
+    """The `n` best items by one legacy rule, best first; `discover` leaves out what was bought."""
+    allowed = np.ones(len(release.catalogue.item_ids), dtype=bool)
+    if task == "discover":
+        allowed[shopper.past.items] = False
+    return best(LEGACY_RULES[name](release, shopper), n, among=allowed)

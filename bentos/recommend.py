@@ -1,0 +1,188 @@
+"""The path of a request: user row, candidates, item rows, ranker, rules, reasons.
+
+Training draws its pairs and evaluation its rankings through `ranked`, the service its answers
+through `recommend`: a quality figure is a figure of the served path.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from time import perf_counter
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bentos import legacy_rules, rules
+from bentos.candidates import TASKS, Candidates, draw
+from bentos.explain import reason
+from bentos.release import Release
+from bentos.scoring import best_first, margins, matrix
+from bentos.shopper import Shopper, shopper
+from feature_repo.pair_features import Floats, Positions
+
+
+class Reader(Protocol):
+    """Where features come from: the online store in the service, point-in-time rows in evaluation."""
+
+    def read_user(self, user_id: str) -> Mapping[str, Any] | None:
+        """The user's features by name; None for an unknown user."""
+
+    def read_items(self, item_ids: Sequence[str]) -> Floats:
+        """Item features, (n_items, n_item_features) in the release's order, NaN where missing."""
+
+
+class FeaturesUnavailable(RuntimeError):
+    """A reader cannot reach its store now; the answer falls back and says so."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One recommended item; `rank` counts from 1."""
+
+    item_id: str
+    title: str
+    score: float
+    rank: int
+    sources: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """An answer: slots best first, what was degraded and why, and where the time went."""
+
+    user_id: str
+    task: str
+    release: str
+    slots: tuple[Slot, ...]
+    degraded: tuple[str, ...] = ()
+    feature_time: datetime | None = None
+    stages_ms: Mapping[str, float] = field(default_factory=dict)
+    turned_away: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Scored candidates of one shopper, best first, after the rules: rows of `candidates`."""
+
+    candidates: Candidates
+    order: NDArray[np.intp]
+    scores: Floats
+    turned_away: Mapping[str, int]
+
+    @property
+    def items(self) -> Positions:
+        """Catalogue positions, best first."""
+        return self.candidates.items[self.order]
+
+
+class Stopwatch:
+    """Milliseconds per named stage."""
+
+    def __init__(self) -> None:
+        self.stages_ms: dict[str, float] = {}
+        self._last = perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """Book the time since the last lap under `stage`."""
+        now = perf_counter()
+        self.stages_ms[stage] = round((now - self._last) * 1e3, 3)
+        self._last = now
+
+
+def ranked(
+    release: Release, who: Shopper, candidates: Candidates, item_features: Floats, *, k: int, task: str
+) -> Ranking:
+    """Score the candidates, order them, apply the rules for `k` slots."""
+    scores = margins(release.rankers[task], matrix(release, who, candidates, item_features))
+    order = best_first(scores, candidates.items)
+    has_features = ~np.isnan(item_features[order]).all(axis=1)
+    kept, turned_away = rules.apply(
+        candidates.items[order], has_features, release.catalogue, k, release.rules
+    )
+    return Ranking(candidates=candidates, order=order[kept], scores=scores, turned_away=turned_away)
+
+
+def top_seller_slots(release: Release, who: Shopper, k: int, task: str) -> tuple[Slot, ...]:
+    """The fallback that needs no store and no ranker: the legacy top sellers, under the same rules."""
+    items = legacy_rules.recommended("top_sellers", release, who, 5 * k, task)
+    order, _ = rules.apply(items, np.ones(len(items), dtype=bool), release.catalogue, k, release.rules)
+    popularity, catalogue = release.arrays["popularity"], release.catalogue
+    return tuple(
+        Slot(
+            item_id=str(catalogue.item_ids[item]),
+            title=str(catalogue.titles[item]),
+            score=float(popularity[item]),
+            rank=rank,
+            sources=("top_sellers",),
+            reason="A top seller of the last four weeks",
+        )
+        for rank, item in enumerate(items[order][:k], start=1)
+    )
+
+
+def slots_of(release: Release, who: Shopper, ranking: Ranking, k: int) -> tuple[Slot, ...]:
+    """The first `k` of a ranking, with titles and reasons."""
+    catalogue, candidates = release.catalogue, ranking.candidates
+    return tuple(
+        Slot(
+            item_id=str(catalogue.item_ids[candidates.items[row]]),
+            title=str(catalogue.titles[candidates.items[row]]),
+            score=float(ranking.scores[row]),
+            rank=rank,
+            sources=candidates.sources_of(int(row)),
+            reason=reason(release, who, candidates, int(row)),
+        )
+        for rank, row in enumerate(ranking.order[:k], start=1)
+    )
+
+
+def recommend(
+    release: Release, features: Reader, user_id: str, *, k: int, task: str, now: datetime
+) -> Recommendation:
+    """Answer one request.
+
+    An unknown user, or a store that cannot be read, is served top sellers and `degraded` says why.
+    Raises ValueError for a task other than "all" and "discover" and for k below 1.
+    """
+    if task not in TASKS:
+        raise ValueError(f"task is {task!r}; use {' or '.join(TASKS)}")
+    if k < 1:
+        raise ValueError(f"k is {k}; use a whole number from 1")
+    watch = Stopwatch()
+    who = shopper(None, release, now)
+    degraded: tuple[str, ...] = ()
+    feature_time = None
+    slots: tuple[Slot, ...] = ()
+    turned_away: Mapping[str, int] = {}
+    try:
+        row = features.read_user(user_id)
+        watch.lap("user")
+        if row is None:
+            degraded = ("unknown user: top sellers",)
+        else:
+            who, feature_time = shopper(row, release, now), row.get("event_timestamp")
+            candidates = draw(release, who, task)
+            watch.lap("candidates")
+            item_features = features.read_items(release.catalogue.item_ids[candidates.items].tolist())
+            watch.lap("items")
+            ranking = ranked(release, who, candidates, item_features, k=k, task=task)
+            slots, turned_away = slots_of(release, who, ranking, k), ranking.turned_away
+            watch.lap("rank")
+    except FeaturesUnavailable as error:
+        degraded = (f"{error}: top sellers",)
+    if not slots:
+        degraded = degraded or ("no item passed the rules: top sellers",)
+        slots = top_seller_slots(release, who, k, task)
+        watch.lap("fallback")
+    return Recommendation(
+        user_id=user_id,
+        task=task,
+        release=release.tag,
+        slots=slots,
+        degraded=degraded,
+        feature_time=feature_time,
+        stages_ms=watch.stages_ms,
+        turned_away=turned_away,
+    )

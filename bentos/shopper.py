@@ -1,0 +1,115 @@
+"""Who asks: a user's feature row, aligned with a release's catalogue as of one instant.
+
+In: a row by feature name, read online or point-in-time. Out: arrays that candidates, towers and
+scoring share. The same code stands in training and in the service.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from feature_repo.transforms import HALF_LIFE_DAYS
+
+from bentos.release import Catalogue, Release
+from feature_repo.pair_features import Floats, Groups, PastPurchases
+
+SECONDS_PER_DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Shopper:
+    """What is known of one user: purchases in the catalogue, and the plain numbers of their row."""
+
+    past: PastPurchases
+    scalars: Floats  # (n_user_features,) in the order of manifest["features"]["user"], NaN where unknown
+    department_shares: Floats  # (n_department_slots,)
+    top_department: str
+    tenure_days: float
+
+    @property
+    def known(self) -> bool:
+        """False for a user of whom nothing is stored: they are served top sellers."""
+        return bool(self.past.items.size) or not np.isnan(self.scalars).all()
+
+
+def item_groups(release: Release) -> Groups:
+    """Group codes of the release's items, as pair features want them."""
+    catalogue = release.catalogue
+    return Groups(
+        departments=catalogue.departments,
+        categories=catalogue.categories,
+        types=catalogue.types,
+        manufacturers=release.arrays["manufacturers"],
+    )
+
+
+def positions_of(catalogue: Catalogue, item_ids: Sequence[str]) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """Positions of ids in the catalogue, -1 for those that it does not hold: (n,)."""
+    ids = np.asarray(item_ids, dtype=catalogue.item_ids.dtype if len(item_ids) == 0 else np.str_)
+    place = np.minimum(np.searchsorted(catalogue.item_ids, ids), len(catalogue.item_ids) - 1)
+    return np.where(catalogue.item_ids[place] == ids, place, -1).astype(np.int32)
+
+
+def decay_since(days: Floats) -> Floats:
+    """Weight left of a purchase after `days`: halves every HALF_LIFE_DAYS."""
+    return np.exp2(-np.asarray(days, dtype=np.float32) / np.float32(HALF_LIFE_DAYS)).astype(np.float32)
+
+
+def past_purchases(
+    positions: np.ndarray[Any, Any],
+    counts: np.ndarray[Any, Any],
+    decayed: np.ndarray[Any, Any],
+    last_times: np.ndarray[Any, Any],
+    now: datetime,
+) -> PastPurchases:
+    """History slots as of `now`, in catalogue order; slots outside the catalogue (-1) are left out."""
+    held = np.flatnonzero(positions >= 0)
+    held = held[np.argsort(positions[held], kind="stable")]
+    seconds = np.maximum(now.timestamp() - last_times[held].astype(np.float64), 0.0)
+    days = (seconds / SECONDS_PER_DAY).astype(np.float32)
+    return PastPurchases(
+        items=positions[held].astype(np.int32),
+        counts=counts[held].astype(np.float32),
+        decayed=(decayed[held].astype(np.float32) * decay_since(days)),
+        days_since=days,
+    )
+
+
+NOBODY = PastPurchases(
+    items=np.empty(0, np.int32),
+    counts=np.empty(0, np.float32),
+    decayed=np.empty(0, np.float32),
+    days_since=np.empty(0, np.float32),
+)
+
+
+def scalar(value: object) -> float:
+    """A feature value as a number: NaN for a missing one."""
+    return float(value) if isinstance(value, (int, float, np.integer, np.floating)) else float("nan")
+
+
+def shopper(row: Mapping[str, Any] | None, release: Release, now: datetime) -> Shopper:
+    """Align one feature row with the release; `None` is a user of whom nothing is known."""
+    names = release.manifest["features"]["user"]
+    slots = len(release.arrays["department_slots"])
+    row = row or {}
+    past = NOBODY
+    if row.get("history_items") is not None and len(row["history_items"]):
+        past = past_purchases(
+            positions_of(release.catalogue, row["history_items"]),
+            np.asarray(row["history_counts"]),
+            np.asarray(row["history_decayed"]),
+            np.asarray(row["history_last_times"]),
+            now,
+        )
+    shares = row.get("user_department_shares_91d")
+    tenure = scalar(row.get("user_tenure_days"))
+    return Shopper(
+        past=past,
+        scalars=np.array([scalar(row.get(name)) for name in names], dtype=np.float32),
+        department_shares=np.zeros(slots, np.float32) if shares is None else np.asarray(shares, np.float32),
+        top_department=str(row.get("user_top_department") or ""),
+        tenure_days=0.0 if np.isnan(tenure) else tenure,
+    )

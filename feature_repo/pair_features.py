@@ -1,0 +1,105 @@
+"""What a shopper's past says about an item: the one function that training and serving both call.
+
+Arrays in, arrays out. The history arrives already aligned with the catalogue: positions of items,
+baskets that held them, decayed counts as of the request, days since the last purchase.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Positions = NDArray[np.int32]
+
+PAIR_FEATURES: tuple[str, ...] = (
+    "pair_count",
+    "pair_decayed_count",
+    "pair_days_since_last",
+    "pair_dueness",
+    "pair_department_share",
+    "pair_category_share",
+    "pair_type_share",
+    "pair_category_days_since_last",
+    "pair_type_days_since_last",
+    "pair_type_items",
+    "pair_manufacturer_share",
+)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Codes of every item in the catalogue, each (n_items,): the groups that an affinity is summed over."""
+
+    departments: Positions
+    categories: Positions
+    types: Positions
+    manufacturers: Positions
+
+
+@dataclass(frozen=True)
+class PastPurchases:
+    """A shopper's past as of one instant, each (n_bought,): only items that the catalogue holds."""
+
+    items: Positions
+    counts: Floats
+    decayed: Floats
+    days_since: Floats
+
+    def __post_init__(self) -> None:
+        if np.any(self.items[1:] <= self.items[:-1]):
+            raise ValueError("PastPurchases.items must be strictly increasing positions")
+
+
+def group_shares(past: PastPurchases, codes: Positions) -> Floats:
+    """Share of the decayed purchases that falls to each group: (n_groups,), all zero without a past."""
+    size = int(codes.max()) + 1 if codes.size else 0
+    sums = np.bincount(codes[past.items], weights=past.decayed, minlength=size)
+    return (sums / max(float(past.decayed.sum()), 1e-9)).astype(np.float32)
+
+
+def group_days_since(past: PastPurchases, codes: Positions) -> Floats:
+    """Days since anything of each group was bought: (n_groups,), NaN where nothing was."""
+    size = int(codes.max()) + 1 if codes.size else 0
+    days = np.full(size, np.inf, dtype=np.float32)
+    np.minimum.at(days, codes[past.items], past.days_since)
+    days[np.isinf(days)] = np.nan
+    return days
+
+
+def _own(past: PastPurchases, candidates: Positions) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+    """Whether each candidate was bought before, and its place in the past (0 where it was not)."""
+    if not past.items.size:
+        return np.zeros(len(candidates), dtype=bool), np.zeros(len(candidates), dtype=np.intp)
+    place = np.minimum(np.searchsorted(past.items, candidates), len(past.items) - 1)
+    return past.items[place] == candidates, place
+
+
+def pair_features(past: PastPurchases, groups: Groups, candidates: Positions, tenure_days: float) -> Floats:
+    """One row per candidate, columns as in `PAIR_FEATURES`: (n_candidates, n_pair_features).
+
+    `pair_dueness` is the time since the last purchase over the shopper's mean time between purchases
+    of this item (`tenure_days` over the count): 1 means that it is due.
+    """
+    bought, place = _own(past, candidates)
+    nothing = np.float32(np.nan)
+    matrix = np.empty((len(candidates), len(PAIR_FEATURES)), dtype=np.float32)
+    if past.items.size:
+        counts = np.where(bought, past.counts[place], 0)
+        matrix[:, 0] = counts
+        matrix[:, 1] = np.where(bought, past.decayed[place], 0)
+        matrix[:, 2] = np.where(bought, past.days_since[place], nothing)
+        interval = max(tenure_days, 1.0) / np.maximum(counts, 1)
+        matrix[:, 3] = matrix[:, 2] / interval
+    else:
+        matrix[:, :2] = 0
+        matrix[:, 2:4] = nothing
+    matrix[:, 4] = group_shares(past, groups.departments)[groups.departments[candidates]]
+    matrix[:, 5] = group_shares(past, groups.categories)[groups.categories[candidates]]
+    matrix[:, 6] = group_shares(past, groups.types)[groups.types[candidates]]
+    matrix[:, 7] = group_days_since(past, groups.categories)[groups.categories[candidates]]
+    matrix[:, 8] = group_days_since(past, groups.types)[groups.types[candidates]]
+    size = int(groups.types.max()) + 1 if groups.types.size else 0
+    matrix[:, 9] = np.bincount(groups.types[past.items], minlength=size)[groups.types[candidates]]
+    matrix[:, 10] = group_shares(past, groups.manufacturers)[groups.manufacturers[candidates]]
+    return matrix
