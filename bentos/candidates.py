@@ -46,7 +46,7 @@ def buy_again(release: Release, shopper: Shopper) -> Floats:
 
 def two_tower(release: Release, shopper: Shopper) -> Floats:
     """Inner product of the query with every item vector."""
-    product = release.arrays["item_vectors"] @ query_vector(shopper, release.arrays)
+    product = release.arrays["item_vectors"] @ query_vector(shopper, release)
     return np.asarray(product, dtype=np.float32)
 
 

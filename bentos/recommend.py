@@ -32,7 +32,7 @@ class Reader(Protocol):
         """Item features, (n_items, n_item_features) in the release's order, NaN where missing."""
 
 
-class FeaturesUnavailable(RuntimeError):
+class FeaturesUnavailableError(RuntimeError):
     """A reader cannot reach its store now; the answer falls back and says so."""
 
 
@@ -170,7 +170,7 @@ def recommend(
             ranking = ranked(release, who, candidates, item_features, k=k, task=task)
             slots, turned_away = slots_of(release, who, ranking, k), ranking.turned_away
             watch.lap("rank")
-    except FeaturesUnavailable as error:
+    except FeaturesUnavailableError as error:
         degraded = (f"{error}: top sellers",)
     if not slots:
         degraded = degraded or ("no item passed the rules: top sellers",)

@@ -11,27 +11,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bentos.release import Release
 from bentos.shopper import Shopper
-from feature_repo.pair_features import Floats
+from feature_repo.pair_features import Floats, PastPurchases, Positions
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def taste(shopper: Shopper, text_vectors: Floats, categories: NDArray[np.int32], n_categories: int) -> Floats:
+def taste(past: PastPurchases, text_vectors: Floats, categories: Positions, n_categories: int) -> Floats:
     """Taste of one shopper: mean text vector of the past, then log counts per category.
 
     Shape (n_text + n_categories,); purchases weigh by their decayed counts.
     """
-    past = shopper.past
     text = past.decayed @ text_vectors[past.items]
     text = text / max(float(np.linalg.norm(text)), 1e-9)
     counts = np.log1p(np.bincount(categories[past.items], weights=past.decayed, minlength=n_categories))
     return np.concatenate([text, counts]).astype(np.float32)
 
 
-def query_inputs(shopper: Shopper, arrays: Arrays) -> Floats:
-    """What the query tower reads: taste, department shares, and the log of the user's numbers."""
-    tasted = taste(shopper, arrays["text_vectors"], arrays["tower_categories"], int(arrays["n_categories"]))
+def query_inputs(
+    shopper: Shopper, text_vectors: Floats, categories: Positions, n_categories: int
+) -> Floats:
+    """What the query tower reads: taste, department shares, and the log of the user's numbers.
+
+    `text_vectors` (n_items, n_text) and `categories` (n_items,) are those of the items that positions
+    in the shopper's past point to.
+    """
+    tasted = taste(shopper.past, text_vectors, categories, n_categories)
     numbers = np.log1p(np.maximum(np.nan_to_num(shopper.scalars, nan=0.0), 0.0))
     return np.concatenate([tasted, shopper.department_shares, numbers]).astype(np.float32)
 
@@ -47,9 +53,13 @@ def hidden(inputs: Floats, arrays: Arrays, tower: str) -> Floats:
     return np.asarray(first @ arrays[f"{tower}_kernel_2"] + arrays[f"{tower}_bias_2"], dtype=np.float32)
 
 
-def query_vector(shopper: Shopper, arrays: Arrays) -> Floats:
+def query_vector(shopper: Shopper, release: Release) -> Floats:
     """The shopper's side of the inner product: (n_dim + 1,), the last is the constant 1."""
-    inputs = standardised(query_inputs(shopper, arrays), arrays["query_mean"], arrays["query_scale"])
+    arrays, catalogue = release.arrays, release.catalogue
+    inputs = query_inputs(
+        shopper, arrays["text_vectors"], catalogue.categories, len(catalogue.category_names)
+    )
+    inputs = standardised(inputs, arrays["query_mean"], arrays["query_scale"])
     return np.append(hidden(inputs, arrays, "query"), np.float32(1.0))
 
 

@@ -1,0 +1,95 @@
+"""Labels and facts straight from the contract's tables: purchases, the catalogue, segments.
+
+Features never come from here: they are retrieved point-in-time by `training.point_in_time`.
+"""
+
+from datetime import datetime
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from feature_repo.settings import Settings
+from training.split import Window
+
+
+class Warehouse:
+    """Read-only view of the tables of one installation, in DuckDB."""
+
+    def __init__(self, settings: Settings) -> None:
+        for name in ("transactions", "items"):
+            if not settings.table(name).exists():
+                raise FileNotFoundError(f"No {name} in {settings.table(name)}; run `endcap ingest`")
+        self.connection = duckdb.connect(
+            config={"threads": str(settings.threads), "memory_limit": "2GB", "TimeZone": "UTC"}
+        )
+        for name in ("transactions", "items"):
+            path = str(settings.table(name)).replace("'", "''")
+            self.connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{path}')")
+
+    def frame(self, query: str, parameters: list[object]) -> pd.DataFrame:
+        """Result of one query as a frame."""
+        return self.connection.execute(query, parameters).df()
+
+    def purchases(self, window: Window) -> pd.DataFrame:
+        """Distinct (user_id, item_id) bought in a window, with what was paid: the labels."""
+        return self.frame(
+            "SELECT user_id, item_id, sum(price_paid) AS revenue FROM transactions"
+            " WHERE quantity > 0 AND event_timestamp >= ? AND event_timestamp < ?"
+            " GROUP BY ALL ORDER BY ALL",
+            [window.instant, window.end],
+        )
+
+    def user_ids(self, before: datetime) -> list[str]:
+        """Users with at least one purchase before an instant."""
+        found = self.frame(
+            "SELECT DISTINCT user_id FROM transactions WHERE quantity > 0 AND event_timestamp < ? ORDER BY 1",
+            [before],
+        )
+        return found["user_id"].tolist()
+
+    def catalogue_ids(self, since: datetime, before: datetime) -> list[str]:
+        """Items sold between two instants, sorted."""
+        found = self.frame(
+            "SELECT DISTINCT item_id FROM transactions"
+            " WHERE quantity > 0 AND event_timestamp >= ? AND event_timestamp < ?",
+            [since, before],
+        )
+        return sorted(found["item_id"].tolist())
+
+    def items(self) -> pd.DataFrame:
+        """The items table by item_id: titles, groups, manufacturer."""
+        return self.frame(
+            "SELECT item_id, title, category_1, category_2, category_3,"
+            " coalesce(manufacturer, '') AS manufacturer FROM items ORDER BY item_id",
+            [],
+        ).set_index("item_id")
+
+    def ever_bought(self, before: datetime) -> pd.DataFrame:
+        """Distinct (user_id, item_id) bought before an instant: what `discover` leaves out of the truth."""
+        return self.frame(
+            "SELECT DISTINCT user_id, item_id FROM transactions WHERE quantity > 0 AND event_timestamp < ?",
+            [before],
+        )
+
+    def basket_counts(self, since: datetime, before: datetime) -> pd.DataFrame:
+        """Baskets per (user_id, item_id) between two instants."""
+        return self.frame(
+            "SELECT user_id, item_id, count(DISTINCT basket_id) AS baskets FROM transactions"
+            " WHERE quantity > 0 AND event_timestamp >= ? AND event_timestamp < ? GROUP BY ALL",
+            [since, before],
+        )
+
+    def examples(self, window: Window) -> pd.DataFrame:
+        """Purchases of a window for the retrieval model, repeats within the window once."""
+        return self.purchases(window)[["user_id", "item_id"]]
+
+    def span(self, before: datetime) -> tuple[np.datetime64, np.datetime64]:
+        """First and last purchase before an instant."""
+        row = self.connection.execute(
+            "SELECT min(event_timestamp), max(event_timestamp) FROM transactions WHERE event_timestamp < ?",
+            [before],
+        ).fetchone()
+        if row is None or row[0] is None:
+            raise ValueError(f"No transactions before {before}; choose a later cut or run `endcap ingest`")
+        return row[0], row[1]
