@@ -1,0 +1,175 @@
+"""Run the table of steps, each in a process of its own; what is done already is skipped.
+
+In goes the table (`jobs.steps`) and a person's choices, out comes a finished state folder and one line a
+step. Kill it at any time and run the same command again: it goes on with the first unfinished step.
+
+    endcap run --cut 49
+"""
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+from feature_repo.settings import Settings
+from jobs.child import run_child
+from jobs.markers import Marker, read_marker, remove_marker, result_of, write_marker
+from jobs.result import Result
+from jobs.source_code import ROOT, code_hash
+from jobs.steps import STEPS, Arguments, Choices, Step, step_named
+from jobs.writer_lock import writer_lock
+
+Say = Callable[[str], None]
+
+
+class StepFailedError(RuntimeError):
+    """A step ended without a result; what it said about it stands above on the terminal."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A table of steps over one state folder; `program` is what a step's verb and options are passed to."""
+
+    settings: Settings
+    steps: tuple[Step, ...] = STEPS
+    program: tuple[str, ...] = (sys.executable, "-m", "jobs.cli")
+    root: Path = ROOT
+
+    def run(
+        self, choices: Choices, *, until: str | None = None, again: str | None = None, say: Say, head: Say
+    ) -> None:
+        """Do every step that is not done yet, up to `until`; `again` names one to do in any case.
+
+        `say` takes the result lines, `head` a line before each step that will take its time.
+        """
+        last = step_named(until, self.steps) if until else self.steps[-1]
+        begin, peak = time.perf_counter(), 0
+        with writer_lock(self.settings) as lock:
+            if again:
+                remove_marker(self.settings, step_named(again, self.steps).name)
+            for number, step in enumerate(self.steps, 1):
+                reason = self.reason_to_run(step, choices)
+                if reason is None:
+                    say(_line(self._marker(step), "done before"))
+                else:
+                    head(f"[{number}/{len(self.steps)}] {step.name}: {reason}")
+                    marker = self._run_step(step, step.arguments(self.settings, choices), lock)
+                    peak = max(peak, marker.peak_bytes)
+                    say(_line(marker, f"{marker.peak_bytes / 1e9:.1f} GB"))
+                if step is last:
+                    break
+        say(f"pipeline {time.perf_counter() - begin:.0f} s, peak memory {peak / 1e9:.1f} GB")
+
+    def reason_to_run(self, step: Step, choices: Choices) -> str | None:
+        """Why `step` must be done, None if it is done; ask it of the steps in their order."""
+        marker = read_marker(self.settings, step.name)
+        if marker is None:
+            return "not done yet"
+        parts = self._parts(step, step.arguments(self.settings, choices))
+        for name in sorted(parts.keys() | marker.parts.keys()):
+            if parts.get(name) != marker.parts.get(name):
+                return f"{name} changed"
+        for path in step.outputs(self.settings):
+            if not path.exists():
+                return f"no {path}"
+        return None
+
+    def run_here(self, name: str, arguments: Arguments) -> Result:
+        """Run one step by hand, in this process; the pipeline will take it as done."""
+        step = step_named(name, self.steps)
+        with writer_lock(self.settings):
+            remove_marker(self.settings, name)
+            begin = time.perf_counter()
+            parts = self._parts(step, arguments)
+            result: Result = import_module(step.module).run(self.settings, **arguments)
+            result = replace(result, seconds=time.perf_counter() - begin)
+            self._write(step, parts, result, peak_bytes=0)
+        return result
+
+    def _run_step(self, step: Step, arguments: Arguments, lock: int) -> Marker:
+        """Run one step in a child and write its marker; StepFailedError without a marker if it fails."""
+        remove_marker(self.settings, step.name)
+        parts = self._parts(step, arguments)
+        with tempfile.TemporaryDirectory(prefix="endcap-") as folder:
+            answer = Path(folder) / "result.json"
+            command = (*self.program, "--result-file", str(answer), step.name, *options(arguments))
+            child = run_child(command, environment=environment(self.settings), keep_open=[lock])
+            if child.code != 0 or not answer.exists():
+                raise StepFailedError(_failure(step, child.code))
+            result = replace(result_of(json.loads(answer.read_text())), seconds=child.seconds)
+        return self._write(step, parts, result, child.peak_bytes)
+
+    def _write(self, step: Step, parts: dict[str, str], result: Result, peak_bytes: int) -> Marker:
+        finished = datetime.now(UTC).isoformat()
+        run = hashlib.sha256(json.dumps([finished, parts], sort_keys=True).encode()).hexdigest()[:16]
+        marker = Marker(run=run, finished_at=finished, parts=parts, result=result, peak_bytes=peak_bytes)
+        write_marker(self.settings, step.name, marker)
+        return marker
+
+    def _marker(self, step: Step) -> Marker:
+        marker = read_marker(self.settings, step.name)
+        if marker is None:
+            raise StepFailedError(f"The marker of {step.name} has gone; run the same command again")
+        return marker
+
+    def _parts(self, step: Step, arguments: Arguments) -> dict[str, str]:
+        """What the outputs of `step` depend on, each under the name that a person is told when it changes."""
+        before = {name: read_marker(self.settings, name) for name in step.after}
+        return {
+            "arguments": " ".join(options(arguments)),
+            "code": code_hash((step.module, *step.more_code), step.files, root=self.root),
+            "libraries": " ".join(f"{name} {version(name)}" for name in step.libraries),
+            **{f"step {name}": marker.run if marker else "" for name, marker in before.items()},
+        }
+
+
+def options(arguments: Arguments) -> tuple[str, ...]:
+    """Keyword arguments of a verb's `run` as a person types them; None is left out."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    return tuple(
+        word
+        for name, value in given.items()
+        for word in (
+            f"--{name.replace('_', '-')}",
+            value.isoformat() if isinstance(value, datetime) else str(value),
+        )
+    )
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Environment of a child that is to have the same settings."""
+    return {
+        **os.environ,
+        "ENDCAP_PROFILE": settings.profile,
+        "ENDCAP_STATE": str(settings.state),
+        "ENDCAP_REPORTS": str(settings.reports),
+        "ENDCAP_THREADS": str(settings.threads),
+    }
+
+
+def _line(marker: Marker, remark: str) -> str:
+    """Result line of a step with a remark, its notes below."""
+    detail = f"{marker.result.detail} ({remark})" if marker.result.detail else f"({remark})"
+    return "\n".join(
+        [str(replace(marker.result, detail=detail)), *(f"    {note}" for note in marker.result.notes)]
+    )
+
+
+def _failure(step: Step, code: int) -> str:
+    """What to tell of a step that ended with `code`, and what to do."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = " (the machine may be out of memory)" if -code == signal.SIGKILL else ""
+        how = f"was ended by {name}{hint}"
+    else:
+        how = f"failed with exit code {code}; its message stands above"
+    return f"Step {step.name} {how}. When that is mended, run the same command again to go on"

@@ -1,0 +1,143 @@
+"""The table of steps: what runs, in which order, from what, with which arguments, and what it leaves.
+
+This is the only place that knows the order. A step is a verb of `endcap`, so each can also be run by hand.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from feature_repo.settings import Settings
+from feature_repo.shop_calendar import ShopCalendar
+
+Arguments = Mapping[str, str | int | float | datetime | None]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a person chooses for a whole run of the pipeline."""
+
+    cut: int = 49
+    source: str = "complete_journey"
+    scale: float | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name
+        the verb, as in `endcap NAME`
+    module
+        module with `run(settings, **arguments) -> Result`; all that it imports of ours counts as its code
+    after
+        steps whose outputs it reads: when one of them is done again, so is this one
+    outputs
+        files or folders that it leaves; when one is missing, it is done again
+    arguments
+        keyword arguments of `run` for the given choices; called when the steps before are done
+    more_code
+        modules of ours that it reaches by name only, not by an import
+    files
+        files of the repository that it reads besides code
+    libraries
+        distributions whose version shapes the outputs
+    """
+
+    name: str
+    module: str
+    after: tuple[str, ...] = ()
+    outputs: Callable[[Settings], tuple[Path, ...]] = lambda _: ()
+    arguments: Callable[[Settings, Choices], Arguments] = lambda _settings, _choices: {}
+    more_code: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+
+
+def _cut(_: Settings, choices: Choices) -> Arguments:
+    return {"cut": choices.cut}
+
+
+def _end_of_cut(settings: Settings, choices: Choices) -> Arguments:
+    return {"end": ShopCalendar.load(settings.shop_calendar).end(choices.cut)}
+
+
+STEPS = (
+    Step(
+        name="ingest",
+        module="jobs.ingest",
+        outputs=lambda s: (s.table("transactions"), s.table("items"), s.shop_calendar),
+        arguments=lambda _, choices: {"source": choices.source, "scale": choices.scale},
+    ),
+    Step(
+        name="build-features",
+        module="jobs.build_features",
+        after=("ingest",),
+        outputs=lambda s: tuple(s.feature_table(n) for n in ("user_stats", "user_history", "item_stats")),
+        libraries=("pyspark",),
+    ),
+    Step(
+        name="embed-items",
+        module="jobs.embed_items",
+        after=("ingest",),
+        outputs=lambda s: (s.feature_table("item_text"),),
+        arguments=lambda _, choices: {"model": choices.model},
+        libraries=("torch", "transformers"),
+    ),
+    Step(
+        name="apply",
+        module="jobs.apply",
+        outputs=lambda s: (s.registry,),
+        more_code=("feature_repo.definitions",),
+        files=("feature_repo/feature_store.yaml",),
+        libraries=("feast",),
+    ),
+    # Training needs the registry, not a new registration: it follows the definitions' code, not `apply`.
+    Step(
+        name="train",
+        module="jobs.train",
+        after=("build-features", "embed-items"),
+        outputs=lambda s: (s.training,),
+        arguments=_cut,
+        more_code=("feature_repo.definitions",),
+        files=("feature_repo/feature_store.yaml",),
+        libraries=("feast", "tensorflow", "tensorflow-recommenders", "xgboost"),
+    ),
+    Step(
+        name="evaluate",
+        module="jobs.evaluate",
+        after=("train",),
+        outputs=lambda s: (s.reports / "quality.json",),
+        arguments=_cut,
+        libraries=("xgboost",),
+    ),
+    Step(
+        name="publish",
+        module="jobs.publish",
+        after=("train", "evaluate"),
+        outputs=lambda s: (s.current_release,),
+        arguments=_cut,
+        libraries=("bentoml",),
+    ),
+    Step(
+        name="materialize",
+        module="jobs.materialize",
+        after=("build-features", "apply"),
+        outputs=lambda s: (s.online_store,),
+        arguments=_end_of_cut,
+        files=("feature_repo/feature_store.yaml",),
+        libraries=("feast",),
+    ),
+)
+
+
+def step_named(name: str, steps: tuple[Step, ...] = STEPS) -> Step:
+    """Return the step of that name."""
+    for step in steps:
+        if step.name == name:
+            return step
+    raise ValueError(f"No step is named {name!r}; use one of {', '.join(step.name for step in steps)}")
