@@ -29,9 +29,7 @@ def taste(past: PastPurchases, text_vectors: Floats, categories: Positions, n_ca
     return np.concatenate([text, counts]).astype(np.float32)
 
 
-def query_inputs(
-    shopper: Shopper, text_vectors: Floats, categories: Positions, n_categories: int
-) -> Floats:
+def query_inputs(shopper: Shopper, text_vectors: Floats, categories: Positions, n_categories: int) -> Floats:
     """What the query tower reads: taste, department shares, and the log of the user's numbers.
 
     `text_vectors` (n_items, n_text) and `categories` (n_items,) are those of the items that positions

@@ -32,6 +32,14 @@ def entity_frame(key: str, ids: Sequence[str], instants: Sequence[datetime]) -> 
     return frame
 
 
+def pair_frame(key: str, ids: Sequence[str], instants: pd.Series) -> pd.DataFrame:
+    """One row per (id, instant) given, in that order, with a row number."""
+    stamps = pd.DatetimeIndex(instants).as_unit("us")
+    frame = pd.DataFrame({key: np.asarray(ids, dtype=object), "event_timestamp": stamps})
+    frame["row_number"] = np.arange(len(frame), dtype=np.int64)
+    return frame
+
+
 def historical_features(store: Any, entities: pd.DataFrame, service: str) -> pa.Table:
     """Feature rows of `entities` as of each row's event_timestamp, in the order of the entities.
 
@@ -85,6 +93,7 @@ class UserRows:
     History slots hold positions in `item_ids` (-1: no item, or one that is not in it).
     """
 
+    names: tuple[str, ...]  # of the columns of `numbers`
     user_ids: NDArray[np.str_]
     instants: NDArray[np.int64]  # (n,) UTC microseconds
     numbers: Floats  # (n, n_user_features)
@@ -111,11 +120,8 @@ def item_positions(ids: pa.Array, item_ids: Sequence[str]) -> NDArray[np.int32]:
     return np.where(codes >= 0, table[codes], -1).astype(np.int32)
 
 
-def user_rows(
-    store: Any, user_ids: Sequence[str], instants: Sequence[datetime], item_ids: Sequence[str]
-) -> UserRows:
-    """Users' features at every instant; `item_ids` are the items that history positions point to."""
-    entities = entity_frame("user_id", user_ids, instants)
+def user_rows(store: Any, entities: pd.DataFrame, item_ids: Sequence[str]) -> UserRows:
+    """Features of (user, instant) rows; `item_ids` are the items that history positions point to."""
     table = historical_features(store, entities, "user_ranking")
     items, offsets = list_column(table, "history_items")
     shares, share_offsets = list_column(table, "user_department_shares_91d")
@@ -123,10 +129,12 @@ def user_rows(
     department_shares = np.zeros((len(entities), width), dtype=np.float32)
     present = np.diff(share_offsets) > 0
     department_shares[present] = shares.reshape(-1, width) if width else 0
+    names = number_names(store, "user_ranking")
     return UserRows(
+        names=tuple(names),
         user_ids=entities["user_id"].to_numpy(dtype=np.str_),
         instants=entities["event_timestamp"].astype("int64").to_numpy(),
-        numbers=number_matrix(table, number_names(store, "user_ranking")),
+        numbers=number_matrix(table, names),
         department_shares=department_shares,
         top_departments=table["user_top_department"].fill_null("").to_numpy(zero_copy_only=False),
         offsets=offsets,
@@ -139,7 +147,7 @@ def user_rows(
 
 @dataclass(frozen=True)
 class ItemRows:
-    """Items as of instants, (n_instants, n_items, n_item_features), and their text vectors."""
+    """Items as of instants: `numbers` is (n_instants, n_items, n_item_features), NaN where missing."""
 
     item_ids: NDArray[np.str_]
     names: tuple[str, ...]

@@ -6,7 +6,6 @@ Features never come from here: they are retrieved point-in-time by `training.poi
 from datetime import datetime
 
 import duckdb
-import numpy as np
 import pandas as pd
 
 from feature_repo.settings import Settings
@@ -84,7 +83,7 @@ class Warehouse:
         """Purchases of a window for the retrieval model, repeats within the window once."""
         return self.purchases(window)[["user_id", "item_id"]]
 
-    def span(self, before: datetime) -> tuple[np.datetime64, np.datetime64]:
+    def span(self, before: datetime) -> tuple[datetime, datetime]:
         """First and last purchase before an instant."""
         row = self.connection.execute(
             "SELECT min(event_timestamp), max(event_timestamp) FROM transactions WHERE event_timestamp < ?",

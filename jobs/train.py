@@ -1,0 +1,63 @@
+"""Train one release at one cut: two-tower retrieval, then a ranker for each task.
+
+In: tables and Feast's offline store. Out: state/training/cut-<w>/release, checked and whole.
+
+    endcap train --cut 49
+"""
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+
+from bentos.release import save
+from feature_repo.settings import Settings
+from jobs.result import Result
+
+
+def release_folder(settings: Settings, cut: int) -> Path:
+    """Where the release of one cut waits for its evaluation."""
+    return settings.training / f"cut-{cut}" / "release"
+
+
+def run(settings: Settings, cut: int) -> Result:
+    """Train at the end of week `cut`.
+
+    Raises ValueError for a cut that the data cannot serve, FileNotFoundError with the missing step.
+    """
+    from dataclasses import replace
+
+    from feature_repo.store import open_store
+    from training.fit import Sources, fit
+    from training.split import temporal_split
+
+    began = perf_counter()
+
+    def report(line: str) -> None:
+        print(f"  {perf_counter() - began:6.1f} s  {line}", flush=True)  # noqa: T201 - progress
+
+    sources = Sources.open(settings, open_store(settings))
+    split = temporal_split(sources.calendar, cut)
+    release = fit(sources, split, threads=settings.threads, report=report)
+    first, last = sources.warehouse.span(split.test.instant)
+    facts = {
+        **release.manifest,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cut": cut,
+        "data_from": first.isoformat(),
+        "data_to": last.isoformat(),
+    }
+    folder = release_folder(settings, cut)
+    aside = folder.with_name("release.aside")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    save(replace(release, manifest=facts), aside)
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.replace(folder)
+    return Result(
+        step="train",
+        rows=len(release.catalogue.item_ids),
+        unit="items",
+        where=folder,
+        detail=f"as of {split.test.instant:%Y-%m-%d}",
+    )

@@ -1,0 +1,134 @@
+"""Ranking: XGBoost over the pairs that a request would score, one ranker for each task.
+
+In: releases assembled as of the ranker's windows and the shoppers of those instants. Out: boosters.
+Pairs are drawn by the serving path itself; a label is whether the pair was bought within the window.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from bentos.release import Release
+from numpy.typing import NDArray
+
+from bentos.candidates import TASKS, draw
+from bentos.scoring import matrix, matrix_columns
+from bentos.shopper import Shopper
+from feature_repo.pair_features import Floats, Positions
+
+PARAMETERS = MappingProxyType(
+    {
+        "objective": "rank:ndcg",
+        "eta": 0.1,
+        "max_depth": 6,
+        "min_child_weight": 5.0,
+        "subsample": 0.8,
+        "colsample_bytree": 0.6,
+        "tree_method": "hist",
+        "seed": 7,
+    }
+)
+ROUNDS = 220
+NEGATIVES_PER_SHOPPER = 80
+
+
+@dataclass(frozen=True)
+class Example:
+    """One shopper at one instant, with catalogue positions of what they bought in the window."""
+
+    shopper: Shopper
+    bought: Positions
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """Rows to learn from: one group of consecutive rows per shopper and window."""
+
+    rows: Floats  # (n_pairs, n_columns)
+    labels: NDArray[np.float32]  # (n_pairs,) 0 or 1
+    groups: NDArray[np.int64]  # (n_groups,) sizes
+
+
+def sampled(labels: NDArray[np.bool_], negatives: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Rows to keep: every positive and at most `negatives` others, in their own order."""
+    others = np.flatnonzero(~labels)
+    if len(others) > negatives:
+        others = rng.choice(others, size=negatives, replace=False)
+    return np.sort(np.concatenate([np.flatnonzero(labels), others]))
+
+
+def pairs(
+    release: Release,
+    item_features: Floats,
+    examples: Iterable[Example],
+    task: str,
+    rng: np.random.Generator,
+) -> PairSet:
+    """Draw and describe the pairs of one window: (n_pairs, n_columns) as the service would score them.
+
+    `item_features` (n_catalogue, n_item_features) are as of the window's instant. Shoppers for whom no
+    candidate was bought teach no order and are left out.
+    """
+    rows, labels, groups = [], [], []
+    for example in examples:
+        candidates = draw(release, example.shopper, task)
+        bought = np.isin(candidates.items, example.bought)
+        if not bought.any() or bought.all():
+            continue
+        kept = sampled(bought, NEGATIVES_PER_SHOPPER, rng)
+        described = matrix(release, example.shopper, candidates, item_features[candidates.items])
+        rows.append(described[kept])
+        labels.append(bought[kept])
+        groups.append(len(kept))
+    if not rows:
+        return PairSet(np.empty((0, 0), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
+    return PairSet(
+        rows=np.concatenate(rows),
+        labels=np.concatenate(labels).astype(np.float32),
+        groups=np.asarray(groups, dtype=np.int64),
+    )
+
+
+def joined(sets: Sequence[PairSet]) -> PairSet:
+    """Several windows' pairs as one set."""
+    filled = [one for one in sets if len(one.labels)]
+    if not filled:
+        raise ValueError("No pair was bought in any ranker window; choose another cut or ingest more weeks")
+    return PairSet(
+        rows=np.concatenate([one.rows for one in filled]),
+        labels=np.concatenate([one.labels for one in filled]),
+        groups=np.concatenate([one.groups for one in filled]),
+    )
+
+
+def train_ranker(pair_set: PairSet, columns: Sequence[str], *, threads: int, rounds: int = ROUNDS) -> Any:
+    """An XGBoost ranker over named columns, ready to answer on one thread."""
+    import xgboost
+
+    data = xgboost.DMatrix(pair_set.rows, label=pair_set.labels, feature_names=list(columns), nthread=threads)
+    data.set_group(pair_set.groups)
+    booster = xgboost.train({**PARAMETERS, "nthread": threads}, data, num_boost_round=rounds)
+    booster.feature_names = None  # the request path hands over bare arrays
+    booster.set_param({"nthread": 1})
+    return booster
+
+
+def ranker_columns(release: Release) -> tuple[str, ...]:
+    """Names of the ranker's columns for one release."""
+    features = release.manifest["features"]
+    return matrix_columns(features["user"], features["item"])
+
+
+__all__ = [
+    "PARAMETERS",
+    "TASKS",
+    "Example",
+    "PairSet",
+    "joined",
+    "pairs",
+    "ranker_columns",
+    "sampled",
+    "train_ranker",
+]

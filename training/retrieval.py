@@ -1,0 +1,222 @@
+"""Retrieval: a TensorFlow Recommenders two-tower model over BERT vectors and the shopper's history.
+
+In: examples (who, what, when) over point-in-time arrays. Out: the towers as plain arrays, which
+`bentos.towers` answers with; TensorFlow stays here. In-batch sampled softmax with logQ correction
+(Yi et al. 2019, "Sampling-bias-corrected neural modeling"), accidental hits removed, and a
+popularity-prior dimension so that only what is personal has to be learnt.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_repo.pair_features import Floats, Positions
+
+# Before TensorFlow is imported: tensorflow-recommenders is written for Keras 2.
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class TowerOptions:
+    """Chosen on cut 43; small batches are better and cheaper per example than large ones."""
+
+    dimensions: int = 64
+    hidden: int = 256
+    batch_size: int = 1024
+    epochs: int = 2
+    learning_rate: float = 1e-3
+    identity_min_sales: int = 50  # fewer sales teach an item's own vector nothing
+    seed: int = 7
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Purchases to learn from, as rows of constant matrices.
+
+    `queries` (n_queries, n_query_in); `item_inputs` (n_world, n_text) is constant in time,
+    `item_numbers` (n_instants, n_world, n_numbers) and `log_popularity` (n_instants, n_world) are not.
+    `query`, `item`, `instant` (n_examples,) point into them.
+    """
+
+    queries: Floats
+    text_vectors: Floats
+    item_numbers: Floats
+    log_popularity: Floats
+    categories: Positions
+    n_categories: int
+    query: Positions
+    item: Positions
+    instant: Positions
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+
+def standardisation(matrix: Floats) -> tuple[Floats, Floats]:
+    """Mean and inverse deviation of each column; a constant column is scaled by 1."""
+    deviation = matrix.std(axis=0, dtype=np.float64)
+    scale = np.where(deviation > 1e-6, 1.0 / np.maximum(deviation, 1e-6), 1.0)
+    return matrix.mean(axis=0, dtype=np.float64).astype(np.float32), scale.astype(np.float32)
+
+
+def item_standardisation(examples: Examples) -> tuple[Floats, Floats]:
+    """Standardisation of (text, numbers); numbers over the examples, so that popular items count."""
+    text = standardisation(examples.text_vectors)
+    numbers = standardisation(examples.item_numbers[examples.instant, examples.item])
+    return np.concatenate([text[0], numbers[0]]), np.concatenate([text[1], numbers[1]])
+
+
+def identity_of(items: Positions, n_items: int, min_sales: int) -> Positions:
+    """Row of each item's own vector: 0, which stays zero, for items with fewer sales: (n_items,)."""
+    enough = np.bincount(items, minlength=n_items) >= min_sales
+    return np.where(enough, np.cumsum(enough), 0).astype(np.int32)
+
+
+def batch_of(examples: Examples, identity: Positions, scaling: Mapping[str, Floats]) -> Callable[[Any], Any]:
+    """A TensorFlow function from example numbers (batch,) to the towers' inputs."""
+    import tensorflow as tf
+
+    probability = np.bincount(examples.item, minlength=len(examples.text_vectors)) / len(examples)
+    constants = {
+        "queries": (examples.queries - scaling["query_mean"]) * scaling["query_scale"],
+        "text": examples.text_vectors,
+        "numbers": examples.item_numbers,
+        "prior": examples.log_popularity,
+        "categories": examples.categories,
+        "identity": identity,
+        "probability": probability.astype(np.float32),
+        "query": examples.query,
+        "item": examples.item,
+        "instant": examples.instant,
+    }
+    held = {name: tf.constant(value) for name, value in constants.items()}
+    mean, scale = tf.constant(scaling["item_mean"]), tf.constant(scaling["item_scale"])
+
+    def gather(rows: Any) -> dict[str, Any]:
+        item, instant = tf.gather(held["item"], rows), tf.gather(held["instant"], rows)
+        when = tf.stack([instant, item], axis=1)
+        inputs = tf.concat([tf.gather(held["text"], item), tf.gather_nd(held["numbers"], when)], axis=1)
+        return {
+            "query": tf.gather(held["queries"], tf.gather(held["query"], rows)),
+            "item": (inputs - mean) * scale,
+            "prior": tf.gather_nd(held["prior"], when),
+            "category": tf.gather(held["categories"], item),
+            "identity": tf.gather(held["identity"], item),
+            "probability": tf.gather(held["probability"], item),
+            "item_id": item,
+        }
+
+    return gather
+
+
+def two_tower_model(options: TowerOptions, n_identities: int, n_categories: int) -> Any:
+    """The TFRS model; its layers are exported by `tower_arrays`."""
+    import tensorflow as tf
+    import tensorflow_recommenders as tfrs
+    import tf_keras as keras
+
+    class TwoTower(tfrs.Model):  # type: ignore[misc]  # TFRS ships no types
+        """Query and item towers, meeting in one inner product."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers_of = {
+                tower: (
+                    keras.layers.Dense(options.hidden, "relu", name=f"{tower}_1"),
+                    keras.layers.Dense(options.dimensions, name=f"{tower}_2"),
+                )
+                for tower in ("query", "item")
+            }
+            start = keras.initializers.RandomNormal(stddev=0.01, seed=options.seed)
+            self.identity = keras.layers.Embedding(n_identities, options.dimensions, start)
+            self.category = keras.layers.Embedding(n_categories, options.dimensions, start)
+            self.prior_scale = tf.Variable(1.0, name="prior_scale")
+            self.task = tfrs.tasks.Retrieval(remove_accidental_hits=True)
+
+        def tower(self, name: str, inputs: Any) -> Any:
+            first, second = self.layers_of[name]
+            return second(first(inputs))
+
+        def query_vectors(self, batch: Any) -> Any:
+            body = self.tower("query", batch["query"])
+            return tf.concat([body, tf.ones_like(body[:, :1])], axis=1)
+
+        def item_vectors(self, batch: Any) -> Any:
+            own = tf.cast(batch["identity"] > 0, tf.float32)[:, None] * self.identity(batch["identity"])
+            body = self.tower("item", batch["item"]) + own + self.category(batch["category"])
+            return tf.concat([body, self.prior_scale * batch["prior"][:, None]], axis=1)
+
+        def compute_loss(self, batch: Any, training: bool = False) -> Any:  # noqa: ARG002 - TFRS signature
+            loss = self.task(
+                self.query_vectors(batch),
+                self.item_vectors(batch),
+                candidate_sampling_probability=batch["probability"],
+                candidate_ids=batch["item_id"],
+                compute_metrics=False,
+            )
+            # The task sums over the batch; per example the step does not depend on the batch size.
+            return loss / tf.cast(tf.shape(batch["item_id"])[0], tf.float32)
+
+    return TwoTower()
+
+
+def tower_arrays(model: Any, identity: Positions, scaling: Mapping[str, Floats]) -> Arrays:
+    """The trained model as arrays, by the names that `bentos.towers` reads."""
+    arrays: Arrays = dict(scaling)
+    for tower, layers in model.layers_of.items():
+        for place, layer in enumerate(layers, start=1):
+            arrays[f"{tower}_kernel_{place}"], arrays[f"{tower}_bias_{place}"] = layer.get_weights()
+    own = model.identity.get_weights()[0].copy()
+    own[0] = 0.0
+    arrays["item_identity"] = own
+    arrays["item_identity_of"] = identity
+    arrays["category_vectors"] = model.category.get_weights()[0]
+    arrays["prior_scale"] = np.float32(model.prior_scale.numpy())
+    return arrays
+
+
+def train_towers(
+    examples: Examples,
+    options: TowerOptions | None = None,
+    report: Callable[[str], None] = lambda line: None,  # noqa: ARG005
+) -> Arrays:
+    """Train on all examples and return the towers as arrays.
+
+    `report` receives one line per epoch. Raises ValueError without examples.
+    """
+    import tensorflow as tf
+    import tf_keras as keras
+
+    options = options or TowerOptions()
+    if not len(examples):
+        raise ValueError("No purchases to learn retrieval from; choose a later cut or ingest more weeks")
+    keras.utils.set_random_seed(options.seed)
+    query_mean, query_scale = standardisation(examples.queries)
+    item_mean, item_scale = item_standardisation(examples)
+    scaling = {
+        "query_mean": query_mean,
+        "query_scale": query_scale,
+        "item_mean": item_mean,
+        "item_scale": item_scale,
+    }
+    identity = identity_of(examples.item, len(examples.text_vectors), options.identity_min_sales)
+    model = two_tower_model(options, int(identity.max()) + 1, examples.n_categories)
+    model.compile(optimizer=keras.optimizers.legacy.Adam(options.learning_rate))
+    batches = (
+        tf.data.Dataset.range(len(examples))
+        .shuffle(len(examples), seed=options.seed)
+        .batch(options.batch_size)
+        .map(batch_of(examples, identity, scaling))
+        .prefetch(2)
+    )
+    for epoch in range(options.epochs):
+        history = model.fit(batches, epochs=1, verbose=0)
+        report(f"two-tower epoch {epoch + 1}/{options.epochs}: loss {history.history['loss'][-1]:.4f}")
+    return tower_arrays(model, identity, scaling)
