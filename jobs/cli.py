@@ -1,0 +1,274 @@
+"""The command line: `endcap VERB`. Each verb takes typed options and calls `run` of its module.
+
+Nothing heavy is imported before a verb runs, so `--help` is instant. What goes wrong on purpose is told in
+one line with what to do next; `endcap --debug VERB` shows where it came from.
+"""
+
+# ruff: noqa: D301 - click reads the backspace character in a help text as "keep these lines as they are"
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from feature_repo.settings import Settings
+from jobs.verbs import Instant, Verbs
+
+TERMINATED = 143  # as shells do: 128 + SIGTERM
+TASKS = click.Choice(["all", "discover"])
+
+cut_option = click.option(
+    "--cut",
+    type=click.IntRange(min=1),
+    default=49,
+    show_default=True,
+    help="Week whose end divides known from new.",
+)
+source_option = click.option(
+    "--source", default="complete_journey", show_default=True, help="Where the data comes from."
+)
+scale_option = click.option("--scale", type=float, help="Size, for sources that can be of any size.")
+model_option = click.option("--model", help="A BERT by name or folder; all-MiniLM-L6-v2 if not given.")
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show where an error came from.")
+@click.option("--with-parent", is_flag=True, hidden=True, help="End when the parent process ends.")
+@click.option(
+    "--result-file", type=click.Path(path_type=Path), hidden=True, help="Leave the result here as JSON."
+)
+@click.pass_context
+def endcap(context: click.Context, /, *, with_parent: bool, result_file: Path | None, **_: Any) -> None:
+    """Recommendations for a shop, from a year of transactions to a served answer."""
+    context.obj = result_file
+    if with_parent:
+        from jobs.child import die_with_parent
+
+        die_with_parent()
+
+
+@endcap.command()
+@source_option
+@scale_option
+def ingest(**arguments: Any) -> None:
+    """Bring a shop's data into the canonical tables.
+
+    \b
+    Example:
+      endcap ingest --source complete_journey
+    """
+    _run_step("ingest", arguments)
+
+
+@endcap.command("build-features")
+def build_features() -> None:
+    """Compute the feature tables with Spark.
+
+    \b
+    Example:
+      endcap build-features
+    """
+    _run_step("build-features", {})
+
+
+@endcap.command("embed-items")
+@model_option
+def embed_items(**arguments: Any) -> None:
+    """Turn the texts of new items into vectors with BERT.
+
+    \b
+    Example:
+      endcap embed-items
+    """
+    _run_step("embed-items", arguments)
+
+
+@endcap.command()
+def apply() -> None:
+    """Register entities, views and services with Feast.
+
+    \b
+    Example:
+      endcap apply
+    """
+    _run_step("apply", {})
+
+
+@endcap.command()
+@cut_option
+def train(**arguments: Any) -> None:
+    """Train retrieval and rankers as of the cut.
+
+    \b
+    Example:
+      endcap train --cut 49
+    """
+    _run_step("train", arguments)
+
+
+@endcap.command()
+@cut_option
+def evaluate(**arguments: Any) -> None:
+    """Measure the trained release beside its baselines.
+
+    \b
+    Example:
+      endcap evaluate --cut 49
+    """
+    _run_step("evaluate", arguments)
+
+
+@endcap.command()
+@cut_option
+def publish(**arguments: Any) -> None:
+    """Store the evaluated release and make it current.
+
+    \b
+    Example:
+      endcap publish --cut 49
+    """
+    _run_step("publish", arguments)
+
+
+@endcap.command()
+@click.option("--end", type=Instant(), help="Latest instant whose features are served; now if not given.")
+def materialize(**arguments: Any) -> None:
+    """Copy the latest features into the online store.
+
+    \b
+    Example:
+      endcap materialize --end 2017-12-04T05:00:00+00:00
+    """
+    _run_step("materialize", arguments)
+
+
+@endcap.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port to listen on."
+)
+def serve(host: str, port: int) -> None:
+    """Answer requests with the current release.
+
+    \b
+    Example:
+      endcap serve --port 3000
+    """
+    from jobs.serve import run
+
+    run(Settings.from_environment(), host, port)
+
+
+@endcap.command()
+@click.argument("user")
+@click.option("--k", type=click.IntRange(1, 100), default=10, show_default=True, help="How many items.")
+@click.option(
+    "--task", type=TASKS, default="all", show_default=True, help="Everything, or only what is new to them."
+)
+@click.option("--url", default="http://127.0.0.1:3000", show_default=True, help="A running server.")
+def recommend(user: str, k: int, task: str, url: str) -> None:
+    """Ask a running server what to show USER, and why.
+
+    \b
+    Example:
+      endcap recommend 2375 --k 10 --task discover
+    """
+    from jobs.recommend import ask, table
+
+    click.echo(table(ask(url, user, k=k, task=task)))
+
+
+@endcap.command()
+@cut_option
+@source_option
+@scale_option
+@model_option
+@click.option("--until", help="Stop after this step.")
+@click.option("--again", help="Do this step, and what depends on it, even if it is done.")
+def run(until: str | None, again: str | None, **choices: Any) -> None:
+    """Run all steps that are not done yet.
+
+    \b
+    Example:
+      endcap run --cut 49
+      endcap run --cut 45 --until evaluate
+    """
+    from jobs.pipeline import Pipeline
+    from jobs.steps import Choices
+
+    _heed_termination()
+    pipeline = Pipeline(Settings.from_environment())
+    pipeline.run(Choices(**choices), until=until, again=again, say=click.echo, head=_to_stderr)
+
+
+@endcap.command()
+@cut_option
+def status(cut: int) -> None:
+    """Show which steps are done and what is in use.
+
+    \b
+    Example:
+      endcap status
+    """
+    from jobs.status import lines
+    from jobs.steps import Choices
+
+    click.echo("\n".join(lines(Settings.from_environment(), Choices(cut=cut))))
+
+
+@endcap.command()
+@cut_option
+def demo(cut: int) -> None:
+    """Run it all on a real grocer's year and show the result.
+
+    \b
+    Example:
+      endcap demo
+    """
+    from jobs import demo as whole
+    from jobs.steps import Choices
+
+    _heed_termination()
+    whole.run(Settings.from_environment(), Choices(cut=cut), say=click.echo, head=_to_stderr)
+
+
+def _run_step(name: str, arguments: dict[str, Any]) -> None:
+    """Run a step of the pipeline: by hand, or as the pipeline's child, which only leaves its result."""
+    from importlib import import_module
+
+    from jobs.markers import result_record
+    from jobs.pipeline import Pipeline
+    from jobs.steps import step_named
+
+    settings = Settings.from_environment()
+    result_file: Path | None = click.get_current_context().obj
+    if result_file is None:
+        click.echo(Pipeline(settings).run_here(name, arguments))
+        return
+    result = import_module(step_named(name).module).run(settings, **arguments)
+    result_file.write_text(json.dumps(result_record(result)))
+
+
+def _to_stderr(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _heed_termination() -> None:
+    """Let SIGTERM unwind the stack as an interrupt does, so that children are ended too."""
+
+    def end(_signal: int, _frame: object) -> None:
+        sys.exit(TERMINATED)
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def main() -> None:
+    """Entry point of the `endcap` command."""
+    endcap(prog_name="endcap")
+
+
+if __name__ == "__main__":
+    main()

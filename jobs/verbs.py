@@ -1,0 +1,55 @@
+"""How the command line reads values and tells errors: the group that holds the verbs, a type for instants."""
+
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+INTERRUPTED = 130  # as shells do: 128 + SIGINT
+OURS = ("feature_repo", "bentos", "training", "jobs")
+
+
+class Instant(click.ParamType[datetime]):
+    """An ISO date or time; UTC where it has no offset."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return a time-zone-aware instant."""
+        try:
+            instant = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(
+                f"{value!r} is no time; give one like 2017-12-04 or 2017-12-04T05:00:00+00:00", param, ctx
+            )
+        return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def raised_on_purpose(error: BaseException) -> bool:
+    """Whether our own code raised this error for a person to read, rather than a library or a mistake."""
+    innermost = traceback.extract_tb(error.__traceback__)[-1]
+    root = Path(__file__).resolve().parents[1]
+    return any(Path(innermost.filename).is_relative_to(root / package) for package in OURS)
+
+
+class Verbs(click.Group):
+    """The group of verbs, which says how an error or an interrupt of any verb is told."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        """Name the verbs in the order in which one uses them."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a verb; an error raised on purpose becomes one line and exit code 1, an interrupt 130."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            if not ctx.params["with_parent"]:
+                click.echo("Interrupted; run the same command again to go on", err=True)
+            ctx.exit(INTERRUPTED)
+        except (ValueError, RuntimeError, FileNotFoundError) as error:
+            if ctx.params["debug"] or not raised_on_purpose(error):
+                raise
+            raise click.ClickException(str(error)) from error
