@@ -1,0 +1,21 @@
+"""The exact index."""
+
+import numpy as np
+import pytest
+
+from bentos.index import best
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 200])
+def test_best_equals_a_full_sort(n):
+    """The n best are those of a full sort, ties by position."""
+    scores = np.random.default_rng(n).integers(0, 12, 100).astype(np.float32)
+    expected = sorted(range(100), key=lambda place: (-scores[place], place))[:n]
+    assert best(scores, n).tolist() == expected
+
+
+def test_infinite_missing_and_excluded_scores_never_count():
+    """-inf, NaN and items outside `among` are left out even when fewer than n remain."""
+    scores = np.array([1, -np.inf, np.nan, 4, 3], dtype=np.float32)
+    among = np.array([True, True, True, False, True])
+    assert best(scores, 5, among=among).tolist() == [4, 0]

@@ -1,0 +1,83 @@
+"""Pair features: what a shopper's past says about an item."""
+
+import numpy as np
+import pytest
+
+from feature_repo.pair_features import PAIR_FEATURES, Groups, PastPurchases, pair_features
+
+RNG = np.random.default_rng(3)
+
+
+def random_groups(n_items):
+    """Random codes for every attribute."""
+    draws = [RNG.integers(0, size, n_items).astype(np.int32) for size in (4, 9, 20, 15)]
+    return Groups(*draws)
+
+
+def random_past(n_items, n_bought):
+    """A past of distinct items."""
+    return PastPurchases(
+        items=np.sort(RNG.choice(n_items, n_bought, replace=False)).astype(np.int32),
+        counts=RNG.integers(1, 9, n_bought).astype(np.float32),
+        decayed=RNG.random(n_bought).astype(np.float32),
+        days_since=(RNG.random(n_bought) * 300).astype(np.float32),
+    )
+
+
+def naive_row(past, groups, item, tenure):
+    """One pair's features, by loops over the past."""
+    own = [row for row in range(len(past.items)) if past.items[row] == item]
+    total = sum(past.decayed)
+
+    def same(codes):
+        return [row for row in range(len(past.items)) if codes[past.items[row]] == codes[item]]
+
+    def share(codes):
+        return sum(past.decayed[row] for row in same(codes)) / total if total else 0.0
+
+    def days(codes):
+        return min((past.days_since[row] for row in same(codes)), default=np.nan)
+
+    count = past.counts[own[0]] if own else 0.0
+    since = past.days_since[own[0]] if own else np.nan
+    return [
+        count,
+        past.decayed[own[0]] if own else 0.0,
+        since,
+        since / (max(tenure, 1.0) / max(count, 1)),
+        share(groups.departments),
+        share(groups.categories),
+        share(groups.types),
+        days(groups.categories),
+        days(groups.types),
+        len(same(groups.types)),
+        share(groups.manufacturers),
+    ]
+
+
+@pytest.mark.parametrize("n_bought", [0, 1, 25])
+def test_matrix_equals_a_loop_over_the_past(n_bought):
+    """Every cell of the matrix equals a naive loop over the shopper's purchases."""
+    groups, past = random_groups(60), random_past(60, n_bought)
+    candidates = np.sort(RNG.choice(60, 30, replace=False)).astype(np.int32)
+    matrix = pair_features(past, groups, candidates, tenure_days=90.0)
+    expected = [naive_row(past, groups, item, 90.0) for item in candidates]
+    assert matrix.shape == (30, len(PAIR_FEATURES))
+    np.testing.assert_allclose(matrix, np.array(expected, dtype=np.float64), rtol=1e-5)
+
+
+def test_one_candidate_equals_its_row_in_a_batch():
+    """A candidate's features do not depend on the other candidates."""
+    groups, past = random_groups(60), random_past(60, 20)
+    candidates = np.arange(60, dtype=np.int32)
+    batch = pair_features(past, groups, candidates, tenure_days=30.0)
+    for item in (0, 17, 59):
+        single = pair_features(past, groups, np.array([item], dtype=np.int32), tenure_days=30.0)
+        np.testing.assert_array_equal(single[0], batch[item])
+
+
+def test_a_past_out_of_order_is_refused():
+    """Positions that are not increasing would be looked up wrongly."""
+    numbers = np.ones(2, dtype=np.float32)
+    with pytest.raises(ValueError, match="strictly increasing"):
+        PastPurchases(np.array([3, 1], dtype=np.int32), numbers, numbers, numbers)

@@ -1,0 +1,118 @@
+"""One tiny release with known answers: 20 items, popularity falling with their position."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+
+from bentos.release import Catalogue, Release
+from bentos.scoring import matrix_columns
+
+NOW = datetime(2024, 3, 4, 12, tzinfo=UTC)
+USER_FEATURES = ["user_spend_28d", "user_tenure_days"]
+ITEM_FEATURES = ["item_baskets_28d", "item_price_91d"]
+N_ITEMS, N_CATEGORIES, N_TEXT, N_DIM = 20, 5, 4, 2
+
+
+class ByColumn:
+    """A ranker whose margin is one column of the matrix, 0 where it is missing."""
+
+    def __init__(self, column: str) -> None:
+        self.place = matrix_columns(USER_FEATURES, ITEM_FEATURES).index(column)
+
+    def inplace_predict(self, rows, predict_type):
+        """Margins of rows."""
+        assert predict_type == "margin"
+        return np.nan_to_num(rows[:, self.place])
+
+
+def history(items, counts, days_ago):
+    """A user row's history columns, as the store keeps them: padded with nothing."""
+    seconds = [int(NOW.timestamp() - day * 86_400) for day in days_ago]
+    return {
+        "history_items": [*items, "", ""],
+        "history_counts": [*counts, 0, 0],
+        "history_decayed": [*(float(count) for count in counts), 0.0, 0.0],
+        "history_last_times": [*seconds, 0, 0],
+    }
+
+
+def user_row(items=("i03", "i13", "i07"), counts=(5, 2, 1), days_ago=(2, 10, 100), department="north"):
+    """A known user's features by name."""
+    return {
+        **history(items, counts, days_ago),
+        "user_spend_28d": 50.0,
+        "user_tenure_days": 200.0,
+        "user_top_department": department,
+        "user_department_shares_91d": [0.75, 0.25, 0.0],
+        "event_timestamp": NOW,
+    }
+
+
+class InMemory:
+    """A reader over dictionaries; an item's features are its popularity and its position."""
+
+    def __init__(self, users, missing=()):
+        self.users, self.missing = users, set(missing)
+
+    def read_user(self, user_id):
+        """The user's features, None for an unknown one."""
+        return self.users.get(user_id)
+
+    def read_items(self, item_ids):
+        """Two features per item, NaN for the missing ones."""
+        rows = [
+            [np.nan] * 2 if item in self.missing else [20.0 - int(item[1:]), int(item[1:])]
+            for item in item_ids
+        ]
+        return np.array(rows, dtype=np.float32).reshape(-1, 2)
+
+
+def tiny_release() -> Release:
+    """A release without learning: towers of zeros, so that two_tower is the popularity prior."""
+    positions = np.arange(N_ITEMS)
+    popularity = (N_ITEMS - positions).astype(np.float32)
+    categories = (positions % N_CATEGORIES).astype(np.int32)
+    departments = (positions % 2).astype(np.int32)
+    n_query = N_TEXT + N_CATEGORIES + 3 + len(USER_FEATURES)
+    vectors = np.zeros((N_ITEMS, N_DIM + 1), dtype=np.float32)
+    vectors[:, -1] = np.log1p(popularity)
+    segments = np.stack([popularity[::-1], np.where(departments == 1, popularity, 0)])
+    return Release(
+        tag="endcap-release:tiny",
+        manifest={
+            "as_of": NOW.isoformat(),
+            "recorded": True,
+            "features": {"user": USER_FEATURES, "item": ITEM_FEATURES},
+        },
+        catalogue=Catalogue(
+            item_ids=np.array([f"i{position:02d}" for position in positions]),
+            titles=np.array([f"Item {position}" for position in positions]),
+            departments=departments,
+            categories=categories,
+            types=categories,
+            department_names=np.array(["north", "south"]),
+            category_names=np.array([f"CATEGORY {code}" for code in range(N_CATEGORIES)]),
+            type_names=np.array([f"TYPE {code}" for code in range(N_CATEGORIES)]),
+        ),
+        arrays={
+            "query_kernel_1": np.zeros((n_query, 3), np.float32),
+            "query_bias_1": np.zeros(3, np.float32),
+            "query_kernel_2": np.zeros((3, N_DIM), np.float32),
+            "query_bias_2": np.zeros(N_DIM, np.float32),
+            "query_mean": np.zeros(n_query, np.float32),
+            "query_scale": np.ones(n_query, np.float32),
+            "manufacturers": departments,
+            "text_vectors": np.eye(N_TEXT, dtype=np.float32)[positions % N_TEXT],
+            "item_vectors": vectors,
+            "popularity": popularity,
+            "category_shares": (np.bincount(categories, weights=popularity) / popularity.sum()).astype(
+                np.float32
+            ),
+            "segment_names": np.array(["north", "south"]),
+            "segment_popularity": segments.astype(np.float32),
+            "department_slots": np.array(["north", "south", ""]),
+            "department_slot_of": np.array([0, 1], np.int32),
+        },
+        rankers={"all": ByColumn("pair_count"), "discover": ByColumn("item_baskets_28d")},
+        rules={"available": {"enabled": True}, "category_cap": {"share": 1.0}},
+    )

@@ -1,0 +1,75 @@
+"""Pairs and the ranker, on the tiny release."""
+
+import numpy as np
+import pytest
+from tiny_release import NOW, user_row
+
+from bentos.candidates import draw
+from bentos.scoring import margins, matrix
+from bentos.shopper import shopper
+from training.ranking import Example, joined, pairs, ranker_columns, sampled, train_ranker
+
+
+def item_features(release):
+    """Popularity and position of every item: (n_items, 2)."""
+    n_items = len(release.catalogue.item_ids)
+    return np.column_stack([release.arrays["popularity"], np.arange(n_items)]).astype(np.float32)
+
+
+def examples(release, n_shoppers, seed):
+    """Shoppers who buy again exactly what they bought more than twice."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(n_shoppers):
+        items = rng.choice(20, 6, replace=False)
+        counts = rng.integers(1, 7, 6)
+        row = user_row([f"i{item:02d}" for item in items], counts.tolist(), [1] * 6)
+        found.append(Example(shopper(row, release, NOW), items[counts > 2].astype(np.int32)))
+    return found
+
+
+def test_a_pair_is_described_as_the_service_would(release):
+    """Each row equals the serving matrix of the same shopper and candidate, and its label the purchase."""
+    example = examples(release, 1, 4)[0]
+    drawn = draw(release, example.shopper, "all")
+    described = matrix(release, example.shopper, drawn, item_features(release)[drawn.items])
+    pair_set = pairs(release, item_features(release), [example], "all", np.random.default_rng(0))
+    np.testing.assert_array_equal(pair_set.rows, described)
+    np.testing.assert_array_equal(pair_set.labels, np.isin(drawn.items, example.bought))
+    assert pair_set.groups.tolist() == [len(drawn.items)]
+
+
+def test_sampling_keeps_every_purchase():
+    """Only the others are thinned out, and the order stays."""
+    labels = np.zeros(100, dtype=bool)
+    labels[[3, 50, 99]] = True
+    kept = sampled(labels, 10, np.random.default_rng(0))
+    assert {3, 50, 99} <= set(kept.tolist())
+    assert len(kept) == 13
+    assert np.all(np.diff(kept) > 0)
+
+
+def test_shoppers_who_bought_no_candidate_are_left_out(release):
+    """They hold no order to learn."""
+    who = shopper(user_row(), release, NOW)
+    nothing = Example(who, np.empty(0, dtype=np.int32))
+    assert not len(pairs(release, item_features(release), [nothing], "all", np.random.default_rng(0)).labels)
+
+
+def test_the_ranker_learns_a_planted_rule(release):
+    """Items bought more than twice come first for new shoppers."""
+    rng = np.random.default_rng(1)
+    features = item_features(release)
+    pair_set = pairs(release, features, examples(release, 120, 1), "all", rng)
+    ranker = train_ranker(joined([pair_set]), ranker_columns(release), threads=1, rounds=30)
+    for example in examples(release, 10, 2):
+        drawn = draw(release, example.shopper, "all")
+        scored = margins(ranker, matrix(release, example.shopper, drawn, features[drawn.items]))
+        first = drawn.items[np.argsort(-scored)][: len(example.bought)]
+        assert set(first.tolist()) == set(example.bought.tolist())
+
+
+def test_windows_without_purchases_are_an_error():
+    """The message says what to change."""
+    with pytest.raises(ValueError, match="No pair was bought in any ranker window"):
+        joined([])
