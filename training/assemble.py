@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from bentos.release import Catalogue, Release
 from numpy.typing import NDArray
 
+from bentos.release import Catalogue, Release
 from bentos.rules import load_rules
 from bentos.shopper import Shopper, past_purchases
 from bentos.towers import item_vectors

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from bentos.release import Release
 from numpy.typing import NDArray
 
 from bentos.candidates import TASKS
+from bentos.release import Release
 from bentos.towers import query_inputs
 from feature_repo.pair_features import Floats, Positions
 from feature_repo.settings import Settings
@@ -62,7 +62,8 @@ class Instant:
     release: Release
     users: UserRows
     item_features: Floats  # (n_catalogue, n_item_features)
-    place: Positions  # (n_world,) position in the release's catalogue, -1 where it is not held
+    place: Positions | None  # (n_world,) position in the release's catalogue, -1 where it is not held;
+    # None: the users' positions are the catalogue's own
 
 
 def instants_of(
@@ -78,6 +79,18 @@ def instants_of(
         )
         assembled.append(instant_of(sources, world, towers, instant, users, items, number))
     return assembled
+
+
+def instant_at_cut(sources: Sources, split: Split, release: Release) -> Instant:
+    """The cut with a release that was fitted for it: what the service would know at that moment."""
+    now, ids = split.test.instant, release.catalogue.item_ids.tolist()
+    users = entity_frame("user_id", sources.warehouse.user_ids(now), [now])
+    return Instant(
+        release=release,
+        users=user_rows(sources.store, users, ids),
+        item_features=item_rows(sources.store, ids, [now]).numbers[0],
+        place=None,
+    )
 
 
 def instant_of(

@@ -10,10 +10,10 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from bentos.release import Release
 from numpy.typing import NDArray
 
 from bentos.candidates import TASKS, draw
+from bentos.release import Release
 from bentos.scoring import matrix, matrix_columns
 from bentos.shopper import Shopper
 from feature_repo.pair_features import Floats, Positions
