@@ -73,10 +73,11 @@ def paired_lift(
         )
     if not np.isfinite(value).all():
         return Interval(np.nan, np.nan, np.nan)
-    return _interval(value, drawn[np.isfinite(drawn)])
+    return _interval(value, drawn)
 
 
 def _interval(value: Floats, drawn: Floats) -> Interval:
+    drawn = drawn[np.isfinite(drawn)]  # of a handful of users, a resample may hold none
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(value[0]), float(low), float(high))
 
@@ -110,7 +111,7 @@ def _mean_of_cuts(sums: Floats, counts: Floats, seed: int | None) -> Floats:
             draws = _draws(len(sums[start : start + BLOCK]), seed, block)
             top += draws @ sums[start : start + BLOCK]
             bottom += draws @ counts[start : start + BLOCK]
-    means = np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
+    means = np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0)
     return np.asarray(means.mean(axis=1))
 
 
