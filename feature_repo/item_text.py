@@ -94,7 +94,8 @@ def words(field: str) -> tuple[str, ...]:
     ('frozen', 'meat', 'meat', 'dinners', '1/2', 'lb')
     """
     plain = unicodedata.normalize("NFKC", field[:MAX_FIELD_CHARACTERS]).lower().replace(FRACTION_SLASH, "/")
-    if plain.strip() in _MISSING:
+    # The number of an "Unknown product 1093587" describes nothing either.
+    if plain.strip() in _MISSING or plain.startswith(NAMELESS):
         return ()
     found = (SHORTHAND.get(word, word) for word in _WORD.findall(plain))
     return tuple(word for phrase in found for word in phrase.split())

@@ -43,7 +43,9 @@ def test_size_stays_a_phrase(title: str, size: str, expected: str):
     assert item_text({"title": title, "size": size}) == expected
 
 
-@pytest.mark.parametrize("nothing", [None, "", "  ", "UNKNOWN", "Unknown", "N/A", "nan", "---", "\x00\n"])
+@pytest.mark.parametrize(
+    "nothing", [None, "", "  ", "UNKNOWN", "Unknown", "N/A", "nan", "---", "\x00\n", "Unknown product 7"]
+)
 def test_unknown_item_gets_a_text(nothing: str | None):
     """An item of which nothing is known is called so."""
     assert item_text(dict.fromkeys(TEXT_COLUMNS, nothing)) == NAMELESS
