@@ -240,13 +240,13 @@ def _run_step(name: str, arguments: dict[str, Any]) -> None:
     from importlib import import_module
 
     from jobs.markers import result_record
-    from jobs.pipeline import Pipeline
+    from jobs.pipeline import Pipeline, result_lines
     from jobs.steps import step_named
 
     settings = Settings.from_environment()
     result_file: Path | None = click.get_current_context().obj
     if result_file is None:
-        click.echo(Pipeline(settings).run_here(name, arguments))
+        click.echo(result_lines(Pipeline(settings).run_here(name, arguments)))
         return
     result = import_module(step_named(name).module).run(settings, **arguments)
     result_file.write_text(json.dumps(result_record(result)))

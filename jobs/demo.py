@@ -20,7 +20,7 @@ WARM_CALLS = 20
 
 def run(settings: Settings, choices: Choices, *, say: Say, head: Say) -> None:
     """Do what is not done yet, show how good it is, then ask the served path for one shopper."""
-    Pipeline(settings).run(choices, say=say, head=head)
+    Pipeline(settings).run(choices, say=say, head=head, notes=False)
     say(f"\nQuality in the two weeks after cut {choices.cut}, never trained on:")
     say(quality_table(settings))
     user_id, baskets = typical_user(settings, choices.cut)

@@ -45,29 +45,38 @@ class Pipeline:
     root: Path = ROOT
 
     def run(
-        self, choices: Choices, *, until: str | None = None, again: str | None = None, say: Say, head: Say
+        self,
+        choices: Choices,
+        *,
+        say: Say,
+        head: Say,
+        until: str | None = None,
+        again: str | None = None,
+        notes: bool = True,
     ) -> None:
         """Do every step that is not done yet, up to `until`; `again` names one to do in any case.
 
-        `say` takes the result lines, `head` a line before each step that will take its time.
+        `say` takes the result lines (with the steps' own notes, if `notes`), `head` a line before each step
+        that will take its time.
         """
         last = step_named(until, self.steps) if until else self.steps[-1]
-        begin, peak = time.perf_counter(), 0
+        begin, peaks = time.perf_counter(), []
         with writer_lock(self.settings) as lock:
             if again:
                 remove_marker(self.settings, step_named(again, self.steps).name)
             for number, step in enumerate(self.steps, 1):
                 reason = self.reason_to_run(step, choices)
                 if reason is None:
-                    say(_line(self._marker(step), "done before"))
+                    say(result_lines(self._marker(step).result, "done before", notes=False))
                 else:
                     head(f"[{number}/{len(self.steps)}] {step.name}: {reason}")
                     marker = self._run_step(step, step.arguments(self.settings, choices), lock)
-                    peak = max(peak, marker.peak_bytes)
-                    say(_line(marker, f"{marker.peak_bytes / 1e9:.1f} GB"))
+                    peaks.append(marker.peak_bytes)
+                    say(result_lines(marker.result, f"{marker.peak_bytes / 1e9:.1f} GB", notes=notes))
                 if step is last:
                     break
-        say(f"pipeline {time.perf_counter() - begin:.0f} s, peak memory {peak / 1e9:.1f} GB")
+        work = f"peak memory {max(peaks) / 1e9:.1f} GB" if peaks else "everything was done before"
+        say(f"pipeline {time.perf_counter() - begin:.0f} s, {work}")
 
     def reason_to_run(self, step: Step, choices: Choices) -> str | None:
         """Why `step` must be done, None if it is done; ask it of the steps in their order."""
@@ -78,7 +87,7 @@ class Pipeline:
         for name in sorted(parts.keys() | marker.parts.keys()):
             if parts.get(name) != marker.parts.get(name):
                 return f"{name} changed"
-        for path in step.outputs(self.settings):
+        for path in step.outputs(self.settings, choices):
             if not path.exists():
                 return f"no {path}"
         return None
@@ -101,7 +110,14 @@ class Pipeline:
         parts = self._parts(step, arguments)
         with tempfile.TemporaryDirectory(prefix="endcap-") as folder:
             answer = Path(folder) / "result.json"
-            command = (*self.program, "--result-file", str(answer), step.name, *options(arguments))
+            command = (
+                *self.program,
+                "--with-parent",
+                "--result-file",
+                str(answer),
+                step.name,
+                *options(arguments),
+            )
             child = run_child(command, environment=environment(self.settings), keep_open=[lock])
             if child.code != 0 or not answer.exists():
                 raise StepFailedError(_failure(step, child.code))
@@ -134,15 +150,12 @@ class Pipeline:
 
 def options(arguments: Arguments) -> tuple[str, ...]:
     """Keyword arguments of a verb's `run` as a person types them; None is left out."""
-    given = {name: value for name, value in arguments.items() if value is not None}
-    return tuple(
-        word
-        for name, value in given.items()
-        for word in (
-            f"--{name.replace('_', '-')}",
-            value.isoformat() if isinstance(value, datetime) else str(value),
-        )
-    )
+    words: list[str] = []
+    for name, value in arguments.items():
+        if value is not None:
+            text = value.isoformat() if isinstance(value, datetime) else str(value)
+            words += [f"--{name.replace('_', '-')}", text]
+    return tuple(words)
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -156,12 +169,11 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _line(marker: Marker, remark: str) -> str:
-    """Result line of a step with a remark, its notes below."""
-    detail = f"{marker.result.detail} ({remark})" if marker.result.detail else f"({remark})"
-    return "\n".join(
-        [str(replace(marker.result, detail=detail)), *(f"    {note}" for note in marker.result.notes)]
-    )
+def result_lines(result: Result, remark: str = "", *, notes: bool = True) -> str:
+    """A result's line with a remark after its detail, then its notes, indented."""
+    detail = f"{result.detail} ({remark})".strip() if remark else result.detail
+    indented = ["    " + note.replace("\n", "\n    ") for note in result.notes] if notes else []
+    return "\n".join([str(replace(result, detail=detail)), *indented])
 
 
 def _failure(step: Step, code: int) -> str:

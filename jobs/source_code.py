@@ -22,7 +22,7 @@ def code_hash(modules: Sequence[str], files: Sequence[str] = (), *, root: Path =
 
 
 def modules_used(modules: Sequence[str], *, root: Path = ROOT) -> dict[str, Path]:
-    """`modules` and every module under `root` that one of them imports, near or far, also inside functions."""
+    """`modules` and every module under `root` that they import, near or far, also inside functions."""
     found: dict[str, Path] = {}
     waiting = list(modules)
     while waiting:

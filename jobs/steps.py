@@ -51,7 +51,7 @@ class Step:
     name: str
     module: str
     after: tuple[str, ...] = ()
-    outputs: Callable[[Settings], tuple[Path, ...]] = lambda _: ()
+    outputs: Callable[[Settings, Choices], tuple[Path, ...]] = lambda _settings, _choices: ()
     arguments: Callable[[Settings, Choices], Arguments] = lambda _settings, _choices: {}
     more_code: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
@@ -70,28 +70,28 @@ STEPS = (
     Step(
         name="ingest",
         module="jobs.ingest",
-        outputs=lambda s: (s.table("transactions"), s.table("items"), s.shop_calendar),
+        outputs=lambda s, _: (s.table("transactions"), s.table("items"), s.state / "tables" / "ingest.json"),
         arguments=lambda _, choices: {"source": choices.source, "scale": choices.scale},
     ),
     Step(
         name="build-features",
         module="jobs.build_features",
         after=("ingest",),
-        outputs=lambda s: tuple(s.feature_table(n) for n in ("user_stats", "user_history", "item_stats")),
+        outputs=lambda s, _: tuple(s.feature_table(n) for n in ("user_stats", "user_history", "item_stats")),
         libraries=("pyspark",),
     ),
     Step(
         name="embed-items",
         module="jobs.embed_items",
         after=("ingest",),
-        outputs=lambda s: (s.feature_table("item_text"),),
+        outputs=lambda s, _: (s.feature_table("item_text"),),
         arguments=lambda _, choices: {"model": choices.model},
         libraries=("torch", "transformers"),
     ),
     Step(
         name="apply",
         module="jobs.apply",
-        outputs=lambda s: (s.registry,),
+        outputs=lambda s, _: (s.registry,),
         more_code=("feature_repo.definitions",),
         files=("feature_repo/feature_store.yaml",),
         libraries=("feast",),
@@ -101,7 +101,7 @@ STEPS = (
         name="train",
         module="jobs.train",
         after=("build-features", "embed-items"),
-        outputs=lambda s: (s.training,),
+        outputs=lambda s, choices: (s.training / f"cut-{choices.cut}" / "release" / "manifest.json",),
         arguments=_cut,
         more_code=("feature_repo.definitions",),
         files=("feature_repo/feature_store.yaml",),
@@ -111,7 +111,7 @@ STEPS = (
         name="evaluate",
         module="jobs.evaluate",
         after=("train",),
-        outputs=lambda s: (s.reports / "quality.json",),
+        outputs=lambda s, _: (s.reports / "quality.json",),
         arguments=_cut,
         libraries=("xgboost",),
     ),
@@ -119,7 +119,7 @@ STEPS = (
         name="publish",
         module="jobs.publish",
         after=("train", "evaluate"),
-        outputs=lambda s: (s.current_release,),
+        outputs=lambda s, _: (s.current_release,),
         arguments=_cut,
         libraries=("bentoml",),
     ),
@@ -127,7 +127,7 @@ STEPS = (
         name="materialize",
         module="jobs.materialize",
         after=("build-features", "apply"),
-        outputs=lambda s: (s.online_store,),
+        outputs=lambda s, _: (s.online_store,),
         arguments=_end_of_cut,
         files=("feature_repo/feature_store.yaml",),
         libraries=("feast",),

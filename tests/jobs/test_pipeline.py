@@ -5,13 +5,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import fake_shop
 import pytest
 
 from jobs.markers import marker_file
-from jobs.pipeline import StepFailedError, options
+from jobs.pipeline import StepFailedError, options, result_lines
+from jobs.result import Result
 from jobs.steps import STEPS, Choices
 from jobs.writer_lock import StateIsBusyError, holder, writer_lock
 
@@ -57,6 +59,7 @@ def test_second_run_does_nothing(pipeline):
     done, lines = run(pipeline)
     assert done == []
     assert all("done before" in line for line in lines[:4])
+    assert lines[4].endswith("everything was done before")
 
 
 def test_changed_argument_reruns_what_depends_on_it(pipeline):
@@ -204,6 +207,13 @@ def test_lock_is_free_after_use(pipeline):
         with writer_lock(pipeline.settings):
             assert holder(pipeline.settings) == os.getpid()
         assert holder(pipeline.settings) is None
+
+
+def test_notes_follow_the_result_line():
+    """What a step has to say besides its line stands below it, indented; it can be left out."""
+    result = Result(step="ingest", rows=1, unit="rows", where="here", detail="all", notes=("two\nlines",))
+    assert result_lines(result, "0.1 GB") == f"{replace(result, detail='all (0.1 GB)')}\n    two\n    lines"
+    assert result_lines(result, notes=False) == str(result)
 
 
 def test_options_are_what_a_person_types():
