@@ -30,7 +30,7 @@ def code_revision() -> str:
 
 
 def quality_records(settings: Settings, cut: int) -> list[dict[str, Any]]:
-    """This cut's figures; FileNotFoundError names the step that writes them."""
+    """Figures of one cut; FileNotFoundError names the step that writes them."""
     path = settings.reports / "quality.json"
     records = json.loads(path.read_text()) if path.exists() else []
     records = [record for record in records if record.get("cut") == cut]
@@ -55,7 +55,7 @@ def run(settings: Settings, cut: int) -> Result:
     }
     ready = folder.with_name("published")
     save(replace(release, manifest=manifest), ready)
-    tag = store_release(ready, manifest)
+    tag = store_release(ready)
     set_current(settings, tag)
     return Result(
         step="publish",

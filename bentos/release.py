@@ -1,0 +1,185 @@
+"""A release: all that answers requests, as one immutable folder of plain files.
+
+Training saves it, BentoML's model store keeps it, the service loads it. No pickles: arrays are npz
+without objects, rankers XGBoost JSON, rules YAML. `manifest.json` is written last and holds a hash of
+every other file, so its existence means complete and its hashes mean untouched.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from feature_repo.settings import Settings
+
+MODEL_NAME = "endcap-release"
+MANIFEST = "manifest.json"
+Manifest = Mapping[str, Any]
+
+
+class ReleaseError(ValueError):
+    """A release is missing, damaged or incomplete; the message names the file and the next command."""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The items that a release may recommend, sorted by id; a position in it is an item everywhere.
+
+    Codes point into the names of their group.
+    """
+
+    item_ids: NDArray[np.str_]  # (n_items,)
+    titles: NDArray[np.str_]  # (n_items,)
+    departments: NDArray[np.int32]  # (n_items,)
+    categories: NDArray[np.int32]  # (n_items,)
+    types: NDArray[np.int32]  # (n_items,)
+    department_names: NDArray[np.str_]
+    category_names: NDArray[np.str_]
+    type_names: NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Release:
+    """What the request path reads."""
+
+    tag: str
+    manifest: Manifest
+    catalogue: Catalogue
+    arrays: Mapping[str, NDArray[Any]]
+    rankers: Mapping[str, Any]  # xgboost.Booster by task
+    rules: Mapping[str, Any]
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save(release: Release, folder: Path) -> None:
+    """Write a release into `folder`, replacing what stands there; the manifest comes last."""
+    aside = folder.with_name(folder.name + ".aside")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    catalogue = {field.name: getattr(release.catalogue, field.name) for field in fields(Catalogue)}
+    np.savez(aside / "catalogue.npz", allow_pickle=False, **catalogue)
+    np.savez(aside / "arrays.npz", allow_pickle=False, **dict(release.arrays))
+    for task, ranker in release.rankers.items():
+        ranker.save_model(aside / f"ranker_{task}.json")
+    (aside / "rules.yaml").write_text(yaml.safe_dump(dict(release.rules), sort_keys=False))
+    hashes = {path.name: sha256(path) for path in sorted(aside.iterdir())}
+    manifest = {**release.manifest, "files": hashes}
+    (aside / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.replace(folder)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Facts of the release in `folder`."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+    except OSError as error:
+        raise ReleaseError(f"No release in {folder}: {MANIFEST} is missing; run `endcap publish`") from error
+    except ValueError as error:
+        raise ReleaseError(f"{path} is damaged ({error}); run `endcap publish` again") from error
+    if not isinstance(manifest, dict) or "files" not in manifest:
+        raise ReleaseError(f"{path} is not a release's manifest; run `endcap publish` again")
+    return manifest
+
+
+def verify(folder: Path, manifest: Manifest) -> None:
+    """Check every file against its hash; ReleaseError names the first that is missing or changed."""
+    for name, expected in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise ReleaseError(f"{path} is missing from the release; run `endcap publish` again")
+        if sha256(path) != expected:
+            raise ReleaseError(
+                f"{path} is damaged: its hash is not the manifest's; run `endcap publish` again"
+            )
+
+
+def load_ranker(path: Path) -> Any:
+    """An XGBoost ranker that answers on one thread, as each worker serves one request at a time."""
+    import xgboost
+
+    booster = xgboost.Booster()
+    booster.load_model(path)
+    booster.set_param({"nthread": 1})  # loading forgets it
+    return booster
+
+
+def load(folder: Path, tag: str = "") -> Release:
+    """Read and verify the release in `folder`."""
+    manifest = read_manifest(folder)
+    verify(folder, manifest)
+    with np.load(folder / "catalogue.npz", allow_pickle=False) as columns:
+        catalogue = Catalogue(**{field.name: columns[field.name] for field in fields(Catalogue)})
+    with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    return Release(
+        tag=tag or folder.name,
+        manifest=manifest,
+        catalogue=catalogue,
+        arrays=arrays,
+        rankers={
+            name.removeprefix("ranker_").removesuffix(".json"): load_ranker(folder / name)
+            for name in manifest["files"]
+            if name.startswith("ranker_")
+        },
+        rules=yaml.safe_load((folder / "rules.yaml").read_text()),
+    )
+
+
+def store_release(folder: Path) -> str:
+    """Copy the release in `folder` into BentoML's model store as a new immutable entry; return its tag."""
+    import bentoml
+
+    manifest = read_manifest(folder)
+    verify(folder, manifest)
+    labels = {"as_of": str(manifest.get("as_of", ""))[:10], "revision": str(manifest.get("revision", ""))}
+    with bentoml.models.create(MODEL_NAME, labels=labels) as model:
+        shutil.copytree(folder, model.path, dirs_exist_ok=True)
+    return str(model.tag)
+
+
+def current_tag(settings: Settings) -> str:
+    """Tag of the release in use; ReleaseError when there is none."""
+    try:
+        return settings.current_release.read_text().strip()
+    except FileNotFoundError as error:
+        raise ReleaseError(
+            f"No current release in {settings.current_release}; run `endcap publish`"
+        ) from error
+
+
+def set_current(settings: Settings, tag: str) -> None:
+    """Point `current` at another release, in one atomic rename."""
+    aside = settings.current_release.with_suffix(".aside")
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    aside.write_text(tag + "\n")
+    aside.replace(settings.current_release)
+
+
+def open_stored(tag: str) -> Release:
+    """Load one entry of BentoML's model store by its tag."""
+    import bentoml
+
+    try:
+        model = bentoml.models.get(tag)
+    except bentoml.exceptions.NotFound as error:
+        raise ReleaseError(f"{tag} is not in the model store; run `endcap publish`") from error
+    return replace(load(Path(model.path)), tag=str(model.tag))
+
+
+def open_current(settings: Settings) -> Release:
+    """Load the release that `current` points to."""
+    return open_stored(current_tag(settings))
