@@ -39,11 +39,11 @@ def run(settings: Settings, choices: Choices, *, say: Say, head: Say) -> None:
 
 def quality_table(settings: Settings) -> str:
     """The evaluation as text, read from the report's JSON."""
-    from training import quality_report
-
     path = settings.reports / "quality.json"
     if not path.exists():
         raise FileNotFoundError(f"No quality report in {path}; run: endcap evaluate")
+    from training import quality_report
+
     text: str = quality_report.table(json.loads(path.read_text()))
     return text
 

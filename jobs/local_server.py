@@ -18,27 +18,21 @@ from jobs.recommend import ServerError, is_ready
 
 HOST = "127.0.0.1"
 START_S = 180.0
+PROGRAM = (sys.executable, "-m", "jobs.cli")
 
 
 @contextmanager
-def local_server(settings: Settings, *, start_s: float = START_S) -> Iterator[str]:
+def local_server(
+    settings: Settings, *, start_s: float = START_S, program: tuple[str, ...] = PROGRAM
+) -> Iterator[str]:
     """Start `endcap serve` on a free port and give its URL when it is ready to answer."""
     log = settings.state / "serve.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "jobs.cli",
-        "--with-parent",
-        "serve",
-        "--host",
-        HOST,
-        "--port",
-        str(port),
-    ]
+    words = ["--with-parent", "serve", "--host", HOST, "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command,
+            [*program, *words],
             env=environment(settings),
             stdin=subprocess.DEVNULL,
             stdout=output,
