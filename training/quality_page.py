@@ -1,0 +1,99 @@
+"""The quality report as one HTML file: styles and plots inside, no script, nothing fetched.
+
+In: blocks of `training.quality_report` and figures of `training.quality_plots`. Out: the page's text.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from training.quality_report import HEADER, HOW_TO_READ, LIFT_NOTE, MODEL_NAMES, Block
+
+STYLE = """
+:root { --ink: #1f2937; --pale: #6b7280; --line: #e5e7eb; --strong: #0f766e; --wash: #f0fdfa; }
+* { box-sizing: border-box; }
+body { margin: 0; background: #f8fafc; color: var(--ink); font: 16px/1.55 system-ui, sans-serif; }
+main { max-width: 1080px; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
+h1 { margin: 0 0 .4rem; font-size: 2rem; letter-spacing: -.02em; }
+h2 { margin: 0 0 1rem; font-size: 1.15rem; }
+p { max-width: 46rem; margin: 0 0 1rem; color: var(--pale); }
+section, .card { background: white; border: 1px solid var(--line); border-radius: 12px; }
+section { margin-top: 1.5rem; padding: 1.5rem; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 1rem; }
+.card { padding: 1.1rem 1.25rem; }
+.card b { display: block; color: var(--strong); font-size: 1.9rem; line-height: 1.2; letter-spacing: -.02em; }
+.card span { color: var(--pale); font-size: .9rem; }
+.wide { overflow-x: auto; }
+table { width: 100%; border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .45rem .6rem; text-align: right; border-bottom: 1px solid var(--line); }
+th { font-weight: 600; color: var(--pale); }
+td { white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+tr.stack td { background: var(--wash); }
+td.best { font-weight: 700; color: var(--strong); }
+small { color: var(--pale); font-weight: 400; }
+ul { margin: .3rem 0 0; padding-left: 1.2rem; }
+svg { display: block; width: 100%; height: auto; }
+"""
+
+
+def page(blocks: Sequence[Block], figures: Mapping[str, Any]) -> str:
+    """The whole page."""
+    cards = "".join(_card(block) for block in blocks if block.cut == max(b.cut for b in blocks))
+    tables = "".join(_section(block) for block in blocks)
+    plots = "".join(f"<section>{_svg(figure)}</section>" for figure in figures.values())
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Endcap: quality</title><style>{STYLE}</style></head><body><main>\n"
+        f"<h1>Quality of the recommendations</h1><p>{escape(HOW_TO_READ)}</p>\n"
+        f'<div class="cards">{cards}</div>\n{plots}\n{tables}\n</main></body></html>\n'
+    )
+
+
+def _card(block: Block) -> str:
+    """Headline of a task: the stack's recall@10 and its lift over the first baseline."""
+    row = next((row for row in block.rows if row[0] == MODEL_NAMES["stack"]), block.rows[0])
+    value, _, interval = row[1].partition(" ")
+    over = "".join(f"<br>{escape(lift)} over {escape(model)}" for model, lift in block.lifts[:1])
+    name = escape(block.title.partition(",")[0])
+    below = f"<span>{escape(interval)}{over}</span>"
+    return f'<div class="card"><span>{name}, recall@10</span><b>{escape(value)}</b>{below}</div>'
+
+
+def _section(block: Block) -> str:
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in HEADER)
+    rows = "".join(_row(block, place) for place in range(len(block.rows)))
+    lifts = "".join(f"<li>over {escape(model)}: <b>{escape(lift)}</b></li>" for model, lift in block.lifts)
+    below = f"<p></p><small>{escape(LIFT_NOTE)}</small><ul>{lifts}</ul>" if lifts else ""
+    return (
+        f'<section><h2>{escape(block.title)}</h2><div class="wide">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{below}</section>\n"
+    )
+
+
+def _row(block: Block, place: int) -> str:
+    name, *cells = block.rows[place]
+    columns = "".join(
+        f'<td class="best">{_cell(cell)}</td>' if place in best else f"<td>{_cell(cell)}</td>"
+        for cell, best in zip(cells, block.best, strict=True)
+    )
+    kind = ' class="stack"' if name == MODEL_NAMES["stack"] else ""
+    return f"<tr{kind}><td>{escape(name)}</td>{columns}</tr>"
+
+
+def _cell(cell: str) -> str:
+    value, space, interval = cell.partition(" ")
+    return f"{escape(value)}{space}<small>{escape(interval)}</small>" if interval else escape(value)
+
+
+def _svg(figure: Any) -> str:
+    """A figure as an SVG element; equal figures give equal text."""
+    from matplotlib import rc_context
+
+    text = io.StringIO()
+    with rc_context({"svg.hashsalt": "endcap"}):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    _, tag, rest = text.getvalue().partition("<svg")  # without the XML declaration
+    return tag + rest
