@@ -19,9 +19,8 @@ class Warehouse:
         for name in ("transactions", "items"):
             if not settings.table(name).exists():
                 raise FileNotFoundError(f"No {name} in {settings.table(name)}; run `endcap ingest`")
-        self.connection = duckdb.connect(
-            config={"threads": str(settings.threads), "memory_limit": "2GB", "TimeZone": "UTC"}
-        )
+        self.connection = duckdb.connect(config={"threads": str(settings.threads), "memory_limit": "2GB"})
+        self.connection.execute("SET TimeZone = 'UTC'")
         for name in ("transactions", "items"):
             path = str(settings.table(name)).replace("'", "''")
             self.connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{path}')")
