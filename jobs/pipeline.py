@@ -61,6 +61,8 @@ class Pipeline:
         """
         last = step_named(until, self.steps) if until else self.steps[-1]
         begin, peaks = time.perf_counter(), []
+        where = self.settings
+        head(f"profile {where.profile}, {where.threads} threads, state {where.state}")
         with writer_lock(self.settings) as lock:
             if again:
                 remove_marker(self.settings, step_named(again, self.steps).name)

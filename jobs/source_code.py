@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("feature_repo", "bentos", "training", "jobs")
 
 
 def code_hash(modules: Sequence[str], files: Sequence[str] = (), *, root: Path = ROOT) -> str:
@@ -22,12 +23,16 @@ def code_hash(modules: Sequence[str], files: Sequence[str] = (), *, root: Path =
 
 
 def modules_used(modules: Sequence[str], *, root: Path = ROOT) -> dict[str, Path]:
-    """`modules` and every module under `root` that they import, near or far, also inside functions."""
+    """`modules` and every module of ours that they import, near or far, also inside functions."""
+    ours = {
+        *PACKAGES,
+        *(name.split(".")[0] for name in modules),
+    }  # installed, others' packages lie beside ours
     found: dict[str, Path] = {}
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        path = module_file(name, root=root)
+        path = module_file(name, root=root) if name.split(".")[0] in ours else None
         if path is None and name in modules:
             raise FileNotFoundError(f"No module {name} under {root}; install the package again: make setup")
         if path is None or name in found:
@@ -38,7 +43,7 @@ def modules_used(modules: Sequence[str], *, root: Path = ROOT) -> dict[str, Path
 
 
 def module_file(name: str, *, root: Path = ROOT) -> Path | None:
-    """Source file of a module of ours; None if `name` is somebody else's or no module."""
+    """Source file of a module under `root`; None if there is none of that name."""
     stem = root.joinpath(*name.split("."))
     for path in (stem.with_suffix(".py"), stem / "__init__.py"):
         if path.is_file():

@@ -1,14 +1,19 @@
 """How the command line reads values and tells errors: the group that holds the verbs, a type for instants."""
 
+import signal
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from jobs.source_code import PACKAGES, ROOT
+
 INTERRUPTED = 130  # as shells do: 128 + SIGINT
-OURS = ("feature_repo", "bentos", "training", "jobs")
 
 
 class Instant(click.ParamType[datetime]):
@@ -30,8 +35,7 @@ class Instant(click.ParamType[datetime]):
 def raised_on_purpose(error: BaseException) -> bool:
     """Whether our own code raised this error for a person to read, rather than a library or a mistake."""
     innermost = traceback.extract_tb(error.__traceback__)[-1]
-    root = Path(__file__).resolve().parents[1]
-    return any(Path(innermost.filename).is_relative_to(root / package) for package in OURS)
+    return any(Path(innermost.filename).is_relative_to(ROOT / package) for package in PACKAGES)
 
 
 class Verbs(click.Group):
@@ -43,13 +47,34 @@ class Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb; an error raised on purpose becomes one line and exit code 1, an interrupt 130."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            if not ctx.params["with_parent"]:
-                click.echo("Interrupted; run the same command again to go on", err=True)
-            ctx.exit(INTERRUPTED)
-        except (ValueError, RuntimeError, FileNotFoundError) as error:
-            if ctx.params["debug"] or not raised_on_purpose(error):
-                raise
-            raise click.ClickException(str(error)) from error
+        with _interrupts() as interrupts:
+            try:
+                return super().invoke(ctx)
+            except (KeyboardInterrupt, ValueError, RuntimeError, FileNotFoundError) as error:
+                if interrupts or isinstance(error, KeyboardInterrupt):
+                    if not ctx.params["with_parent"]:
+                        click.echo("Interrupted; run the same command again to go on", err=True)
+                    ctx.exit(INTERRUPTED)
+                if ctx.params["debug"] or not raised_on_purpose(error):
+                    raise
+                raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Interrupts that came during the `with` block: a library (DuckDB) may make errors of its own of them."""
+    seen: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    ours = before is signal.default_int_handler and threading.current_thread() is threading.main_thread()
+    if ours:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield seen
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, before)

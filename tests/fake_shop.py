@@ -26,27 +26,26 @@ def _output(name):
 
 
 STEPS = (
-    Step(name="pick", module="fake_pick", outputs=_output("pick")),
+    Step(name="pick", module="fakes.pick", outputs=_output("pick")),
     Step(
         name="double",
-        module="fake_double",
+        module="fakes.double",
         after=("pick",),
         outputs=_output("double"),
         arguments=lambda _, choices: {"cut": choices.cut},
     ),
-    Step(name="square", module="fake_square", after=("pick",), outputs=_output("square")),
-    Step(name="report", module="fake_report", after=("double", "square"), outputs=_output("report")),
+    Step(name="square", module="fakes.square", after=("pick",), outputs=_output("square")),
+    Step(name="report", module="fakes.report", after=("double", "square"), outputs=_output("report")),
 )
 
 
 def shop(folder):
-    """A pipeline over FOLDER/state whose steps' sources are FOLDER/fake_*.py."""
-    for step in STEPS:
-        source = folder / f"{step.module}.py"
-        if not source.exists():
-            source.write_text("import fake_shared\n")
-    if not (folder / "fake_shared.py").exists():
-        (folder / "fake_shared.py").write_text("SHARED = 1\n")
+    """A pipeline over FOLDER/state whose steps' sources are FOLDER/fakes/*.py."""
+    if not (folder / "fakes").exists():
+        (folder / "fakes").mkdir()
+        (folder / "fakes" / "shared.py").write_text("SHARED = 1\n")
+        for step in STEPS:
+            (folder / "fakes" / f"{step.name}.py").write_text("import fakes.shared\n")
     settings = Settings(state=folder / "state", reports=folder / "reports")
     return Pipeline(settings, steps=STEPS, program=(sys.executable, __file__), root=folder)
 

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -161,6 +162,20 @@ def test_interrupt_says_how_to_go_on(call, monkeypatch):
     answer = call("apply")
     assert answer.exit_code == 130
     assert answer.output.strip() == "Interrupted; run the same command again to go on"
+
+
+def test_interrupt_that_a_library_turned_into_an_error_is_still_one(call, monkeypatch):
+    """A library that answers Ctrl-C with an error of its own does not hide the interrupt."""
+
+    def run_here(*_):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise RuntimeError("query interrupted") from None
+
+    monkeypatch.setattr(jobs.pipeline.Pipeline, "run_here", run_here)
+    assert call("apply").exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_status_of_an_empty_installation(call):

@@ -81,12 +81,12 @@ def test_missing_output_reruns(pipeline):
 def test_changed_code_reruns(pipeline, tmp_path):
     """A change of a module that a step imports makes the step run again; a comment does not."""
     run(pipeline)
-    (tmp_path / "fake_double.py").write_text("import fake_shared  # said otherwise\n")
+    (tmp_path / "fakes" / "double.py").write_text("import fakes.shared  # said otherwise\n")
     assert run(pipeline)[0] == []
-    (tmp_path / "fake_double.py").write_text("import fake_other\n")
-    (tmp_path / "fake_other.py").write_text("X = 1\n")
+    (tmp_path / "fakes" / "double.py").write_text("import fakes.other\n")
+    (tmp_path / "fakes" / "other.py").write_text("X = 1\n")
     assert run(pipeline)[0] == ["double", "report"]
-    (tmp_path / "fake_other.py").write_text("X = 2\n")
+    (tmp_path / "fakes" / "other.py").write_text("X = 2\n")
     assert run(pipeline)[0] == ["double", "report"]
 
 
@@ -132,7 +132,7 @@ def test_step_by_hand_counts_as_done(pipeline, tmp_path, monkeypatch):
     """A step that was run by hand with the same arguments need not run again."""
     run(pipeline, until="square")
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "fake_report.py").write_text(
+    (tmp_path / "fakes" / "report.py").write_text(
         "from jobs.result import Result\n"
         "def run(settings):\n"
         "    (settings.state / 'report.txt').write_text('64')\n"

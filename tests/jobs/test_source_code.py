@@ -11,7 +11,8 @@ def root(tmp_path):
     package = tmp_path / "shop"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    (package / "a.py").write_text("import json\ndef run():\n    from shop import b\n")
+    (tmp_path / "theirs.py").write_text("")
+    (package / "a.py").write_text("import json, theirs\ndef run():\n    from shop import b\n")
     (package / "b.py").write_text("from .c import value\n")
     (package / "c.py").write_text("value = 1\n")
     (package / "d.py").write_text("import shop.a\n")
@@ -19,7 +20,7 @@ def root(tmp_path):
 
 
 def test_modules_are_followed_through_functions_and_relative_imports(root):
-    """Imports in functions, relative imports and packages are followed; the standard library is not."""
+    """Imports in functions, relative imports and packages are followed; what is not ours is not."""
     assert set(modules_used(["shop.a"], root=root)) == {"shop", "shop.a", "shop.b", "shop.c"}
     assert set(modules_used(["shop.d"], root=root)) == {"shop", "shop.a", "shop.b", "shop.c", "shop.d"}
 
