@@ -84,6 +84,7 @@ def recall_bars(records: Sequence[Record], metric: str = "recall@10") -> Any:
             panel.text(edge + reach * 0.02, place, f"{value:.3f}", va="center", fontsize=9, color=INK)
         panel.set_yticks(range(len(chosen)), [model_name(r["model"]) for r in chosen])
         panel.set_xlim(0, reach * 1.16)
+        panel.set_ylim(len(chosen) - rows - 0.6, len(chosen) - 0.4)
         panel.set_xlabel(f"{metric}, 95 % interval over shoppers")
         _finish(panel, task, grid="x")
     return figure
@@ -136,13 +137,25 @@ def _finish(panel: Any, task: str, *, grid: str) -> None:
 
 def _name_ends(panel: Any, ends: Sequence[tuple[float, str]], *, x: float) -> None:
     """Names at the ends of lines, moved apart where they would cover each other."""
-    step = 0.055 * panel.get_ylim()[1]
-    free = float("-inf")
-    for value, model in sorted(ends):
-        free = max(value, free + step)
+    ordered = sorted(ends)
+    places = spread([value for value, _ in ordered], step=0.055 * panel.get_ylim()[1])
+    for (_, model), place in zip(ordered, places, strict=True):
         bold = "bold" if model == "stack" else "normal"
-        panel.annotate(model_name(model), (x, free), (7, 0), textcoords="offset points", va="center",
+        panel.annotate(model_name(model), (x, place), (7, 0), textcoords="offset points", va="center",
                        fontsize=9, color=_colour(model), fontweight=bold, annotation_clip=False)  # fmt: skip
+
+
+def spread(values: Sequence[float], *, step: float) -> list[float]:
+    """Places at least `step` apart, near ascending `values`: the middle between pushing up and pushing down.
+
+    >>> spread([1, 1, 5], step=2)
+    [0.0, 2.0, 5.0]
+    """
+    up, down = list(values), list(values)
+    for place in range(1, len(values)):
+        up[place] = max(values[place], up[place - 1] + step)
+        down[-place - 1] = min(values[-place - 1], down[-place] - step)
+    return [(above + below) / 2 for above, below in zip(up, down, strict=True)]
 
 
 def _stroke(model: str) -> dict[str, Any]:

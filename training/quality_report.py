@@ -21,7 +21,7 @@ Record = Mapping[str, Any]
 
 MODEL_NAMES = {  # in the order of display
     "stack": "Endcap",
-    "stack_with_promotions": "Endcap, coming promotions known",
+    "stack_with_promotions": "Endcap + promotions",
     "two_tower": "two-tower alone",
     "buy_again": "buy again",
     "segment": "segment rule",
