@@ -1,7 +1,8 @@
 """Bring a shop's raw data to the tables of `feature_repo/tables.py`: `endcap ingest --source NAME`.
 
 In: a source (jobs/sources). Out, in state/tables: transactions, items, users and promotions as Parquet
-(microseconds, UTC), calendar.json, and ingest.json, which is written last: without it the tables are not whole.
+(microseconds, UTC), calendar.json, and ingest.json, written last: without it the tables
+are not whole.
 
 Nothing is dropped silently: every row that is not written as it came is counted under a reason
 (jobs/row_rules.py). Two things are wrong with a table rather than a row and end the ingest with an
@@ -30,7 +31,7 @@ __all__ = ["IngestError", "Summary", "ingest", "run"]
 MANIFEST = "ingest.json"
 MEMORY = "3GB"
 SORTED_BY = {
-    "transactions": "event_timestamp, user_id, basket_id, item_id",  # time first: readers skip whole row groups
+    "transactions": "event_timestamp, user_id, basket_id, item_id",  # lets readers skip row groups
     "items": "item_id",
     "users": "user_id",
     "promotions": "starts_at, item_id, kind",
@@ -38,7 +39,7 @@ SORTED_BY = {
 
 
 def run(settings: Settings, source: str = "complete_journey", scale: float | None = None) -> Result:
-    """Ingest the named source; `scale` is a share of a recording's households, or a factor of the synthetic shop."""
+    """Ingest the named source; `scale`: share of a recording's households, factor of the synthetic shop."""
     summary = ingest(open_source(source, scale), settings)
     return Result(
         step="ingest",
@@ -105,12 +106,12 @@ def _write(con: duckdb.DuckDBPyConnection, table: Table, order: str, path: Path)
 
 def _period(con: duckdb.DuckDBPyConnection) -> tuple[str, str]:
     """First and last transaction, as ISO text in UTC."""
-    row = con.execute(
-        "SELECT epoch_us(min(event_timestamp)), epoch_us(max(event_timestamp)) FROM transactions"
-    ).fetchone()
-    first, last = row or (0, 0)
+    sql = "SELECT epoch_us(min(event_timestamp)), epoch_us(max(event_timestamp)) FROM transactions"
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    return tuple((epoch + timedelta(microseconds=value)).isoformat() for value in (first, last))  # type: ignore[return-value]
+    first, last = (
+        (epoch + timedelta(microseconds=value)).isoformat() for value in con.execute(sql).fetchall()[0]
+    )
+    return first, last
 
 
 def _publish(aside: Path, folder: Path) -> None:

@@ -35,6 +35,11 @@ class TableSummary:
         """Rows with which `action` was done, whatever the reason."""
         return sum(rule.rows for rule in self.rules if rule.action == action)
 
+    def record(self) -> dict[str, Any]:
+        """For ingest.json."""
+        rules = [asdict(rule) for rule in self.rules]
+        return {"where": self.where, "read": self.read, "written": self.written, "rules": rules}
+
     def lines(self) -> Iterable[str]:
         """The table as text: a headline, then a line for each rule that met a row."""
         yield f"{self.name:<13}{self.read:>12,} read {self.written:>12,} written"
@@ -74,5 +79,5 @@ class Summary:
             "first": self.first,
             "last": self.last,
             "weeks": {"timezone": self.calendar.timezone, "first_day": self.calendar.first_day.isoformat()},
-            "tables": {table.name: asdict(table) for table in self.tables},
+            "tables": {table.name: table.record() for table in self.tables},
         }

@@ -1,4 +1,4 @@
-"""From raw relations to checked tables, inside DuckDB; `jobs/ingest.py` opens the connection and writes the files.
+"""From raw relations to checked tables, inside DuckDB; `jobs/ingest.py` writes the files.
 
 `take_all` leaves one temporary table a contract table on the connection, named like it, with the contract's
 columns, and says what happened to the rows.
@@ -15,7 +15,7 @@ from jobs.row_rules import MAY_LACK, UNKNOWN, changes, typed_columns, verdict
 from jobs.sources import IngestError, RawTable
 from jobs.sources.source import IS_PRODUCT
 
-AGREED: dict[str, dict[str, str]] = {
+UNITED: dict[str, dict[str, str]] = {
     "transactions": {
         "event_timestamp": "max(event_timestamp)",
         "quantity": "sum(quantity ORDER BY quantity)",  # in order: sums of doubles depend on it
@@ -26,15 +26,15 @@ AGREED: dict[str, dict[str, str]] = {
     "promotions": {
         "ends_at": "max(ends_at)",
         "store_share": "max(store_share)",
-        "announced_at": "CASE WHEN bool_and(announced_at IS NOT NULL) THEN max(announced_at) END",  # never too early
+        "announced_at": "CASE WHEN bool_and(announced_at IS NOT NULL) THEN max(announced_at) END",
     },
 }
-"""How rows of one key become one, where keeping the first of them would lose something."""
+"""How rows of one key become one, where keeping only the first would lose something."""
 
 
 @dataclass
 class Intake:
-    """One ingest under way: the connection, the first instant that counts as the future, the counts so far."""
+    """One ingest under way: connection, first instant that counts as the future, counts so far."""
 
     con: duckdb.DuckDBPyConnection
     latest: str
@@ -67,17 +67,17 @@ def take_all(con: duckdb.DuckDBPyConnection, raw: Mapping[str, RawTable], latest
     for table in (ITEMS, TRANSACTIONS, USERS, PROMOTIONS):
         _read(intake, table, raw.get(table.name))
         if table in (TRANSACTIONS, PROMOTIONS):
-            _leave_out(intake, table, "item_id IN (SELECT item_id FROM no_products)", "not a product")
-        if table is PROMOTIONS:
-            _add_missing(intake, ITEMS, f"""item_id, 'Unknown product ' || item_id AS title, '{UNKNOWN}' AS category_1,
-                         '{UNKNOWN}' AS category_2, '{UNKNOWN}' AS category_3""", "sold, but not among the items")  # fmt: skip
-            _add_missing(intake, USERS, "user_id", "bought, but not among the users")
-            _refuse(
-                intake, table, "item_id NOT IN (SELECT item_id FROM items)", "item_id is not among the items"
-            )
+            condition = "item_id IN (SELECT item_id FROM no_products)"
+            _take_away(intake, table, "left out", "not a product", condition)
         _merge(intake, table)
         if not table.optional and not intake.number(f"SELECT count(*) FROM {table.name}"):
             raise _nothing_left(intake, table)
+    unknown = ", ".join(f"'{UNKNOWN}' AS category_{level}" for level in (1, 2, 3))
+    described = f"item_id, 'Unknown product ' || item_id AS title, {unknown}"
+    _add_missing(intake, ITEMS, described, "sold, but not among the items")
+    _add_missing(intake, USERS, "user_id", "bought, but not among the users")
+    condition = "item_id NOT IN (SELECT item_id FROM items)"
+    _take_away(intake, PROMOTIONS, "refused", "item_id is not among the items", condition)
     _note_kept(intake)
     return intake
 
@@ -85,32 +85,38 @@ def take_all(con: duckdb.DuckDBPyConnection, raw: Mapping[str, RawTable], latest
 def _read(intake: Intake, table: Table, raw: RawTable | None) -> None:
     """Typed rows that no rule refuses, corrected, as a temporary table named like the contract's."""
     name = table.name
-    intake.rules[name] = []
-    if raw is None:
-        raw = RawTable(f"SELECT {_nothing(table)} WHERE false", "")
-    intake.where[name] = raw.where
-    types = _types(intake.con, table, raw)
-    product = (
-        f", coalesce({IS_PRODUCT}, true) AS {IS_PRODUCT}" if IS_PRODUCT in types and table is ITEMS else ""
-    )
-    typed = f"SELECT {typed_columns(table, types)}{product} FROM ({raw.sql})"
-    try:
-        intake.con.execute(f"""CREATE OR REPLACE TEMP TABLE raw_{name} AS
-                               SELECT *, {verdict(table, intake.latest)} AS refused FROM ({typed})""")
-    except duckdb.Error as error:
-        raise _unreadable(table, raw, error) from error
+    if raw is None and not table.optional:
+        raise IngestError(f"The source has no table {name}; add it to its relations (jobs/sources)")
+    raw = raw or RawTable(f"SELECT {_no_columns(table)} WHERE false", "")
+    intake.where[name], intake.rules[name] = raw.where, []
+    _type(intake, table, raw)
     intake.read[name] = intake.number(f"SELECT count(*) FROM raw_{name}")
     if not intake.read[name] and not table.optional:
         raise IngestError(f"Table {name} is empty: {raw.where} has no rows; fill it and ingest again")
-    refused = f"SELECT refused, count(*) FROM raw_{name} WHERE refused IS NOT NULL GROUP BY refused ORDER BY refused"
+    refused = f"SELECT refused, count(*) FROM raw_{name} WHERE refused IS NOT NULL GROUP BY ALL ORDER BY ALL"
     for reason, rows in intake.con.execute(refused).fetchall():
         intake.count(table, "refused", reason, rows)
     _correct(intake, table)
     kept = f"SELECT {', '.join(table.column_names)} FROM raw_{name} WHERE refused IS NULL"
     if table is ITEMS:
-        _split_products(intake, bool(product))
+        _find_no_products(intake)
         kept += " AND item_id NOT IN (SELECT item_id FROM no_products)"
     intake.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {kept}; DROP TABLE raw_{name}")
+
+
+def _type(intake: Intake, table: Table, raw: RawTable) -> None:
+    """All raw rows in the contract's types, with the reason for which they are refused, in `raw_<table>`."""
+    types = _types(intake.con, table, raw)
+    columns = typed_columns(table, types)
+    if table is ITEMS:
+        marked = f"TRY_CAST({IS_PRODUCT} AS BOOLEAN)" if IS_PRODUCT in types else "true"
+        columns += f", coalesce({marked}, true) AS {IS_PRODUCT}"
+    try:
+        intake.con.execute(f"""
+            CREATE OR REPLACE TEMP TABLE raw_{table.name} AS
+            SELECT *, {verdict(table, intake.latest)} AS refused FROM (SELECT {columns} FROM ({raw.sql}))""")
+    except duckdb.Error as error:
+        raise _unreadable(table, raw, error) from error
 
 
 def _types(con: duckdb.DuckDBPyConnection, table: Table, raw: RawTable) -> dict[str, str]:
@@ -138,27 +144,20 @@ def _correct(intake: Intake, table: Table) -> None:
         intake.count(table, "changed", change.reason, rows)
 
 
-def _split_products(intake: Intake, marked: bool) -> None:
+def _find_no_products(intake: Intake) -> None:
     """Ids of items that the source marks as no products, in `no_products`."""
-    marks = f"NOT {IS_PRODUCT}" if marked else "false"
-    chosen = (
-        f"FROM raw_items WHERE refused IS NULL AND item_id IN (SELECT item_id FROM raw_items WHERE {marks})"
-    )
-    intake.con.execute(f"CREATE OR REPLACE TEMP TABLE no_products AS SELECT DISTINCT item_id {chosen}")
-    intake.count(ITEMS, "left out", "not a product", intake.number(f"SELECT count(*) {chosen}"))
+    marked = f"SELECT item_id FROM raw_items WHERE NOT {IS_PRODUCT} AND refused IS NULL"
+    intake.con.execute(f"CREATE OR REPLACE TEMP TABLE no_products AS SELECT DISTINCT item_id FROM ({marked})")
+    rows = "SELECT count(*) FROM raw_items SEMI JOIN no_products USING (item_id) WHERE refused IS NULL"
+    intake.count(ITEMS, "left out", "not a product", intake.number(rows))
 
 
-def _leave_out(intake: Intake, table: Table, condition: str, reason: str, action: str = "left out") -> None:
-    """Take away the rows for which `condition` holds, and count them."""
+def _take_away(intake: Intake, table: Table, action: str, reason: str, condition: str) -> None:
+    """Delete the rows for which `condition` holds, and count them."""
     rows = intake.number(f"SELECT count(*) FROM {table.name} WHERE {condition}")
     if rows:
         intake.con.execute(f"DELETE FROM {table.name} WHERE {condition}")
     intake.count(table, action, reason, rows)
-
-
-def _refuse(intake: Intake, table: Table, condition: str, reason: str) -> None:
-    """Refuse rows that break a rule between tables."""
-    _leave_out(intake, table, condition, reason, action="refused")
 
 
 def _add_missing(intake: Intake, table: Table, columns: str, reason: str) -> None:
@@ -171,66 +170,57 @@ def _add_missing(intake: Intake, table: Table, columns: str, reason: str) -> Non
 
 
 def _merge(intake: Intake, table: Table) -> None:
-    """One row a key: equal rows are one row; others are summed up or agreed on (`AGREED`), else the first is kept."""
-    name, key = table.name, ", ".join(table.key)
-    intake.con.execute(
-        f"CREATE OR REPLACE TEMP TABLE keys AS SELECT {key} FROM {name} GROUP BY ALL HAVING count(*) > 1"
-    )
+    """Make one row of all rows of a key; equal rows count once, the others are united as `_united` says."""
+    con, name, key = intake.con, table.name, ", ".join(table.key)
+    con.execute(f"""CREATE OR REPLACE TEMP TABLE keys AS
+                    SELECT {key} FROM {name} GROUP BY ALL HAVING count(*) > 1""")
     rows = intake.number(f"SELECT count(*) FROM {name} SEMI JOIN keys USING ({key})")
     if not rows:
         return
-    intake.con.execute(
-        f"CREATE OR REPLACE TEMP TABLE repeated AS SELECT DISTINCT * FROM {name} SEMI JOIN keys USING ({key})"
-    )
-    intake.con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM {name} ANTI JOIN keys USING ({key})"
-    )
-    if name in AGREED:
-        agreed = ", ".join(f"{value} AS {column}" for column, value in AGREED[name].items())
-        one = f"SELECT {key}, {agreed} FROM repeated GROUP BY {key}"
-        how = f"same {key}: summed" if table is TRANSACTIONS else f"same {key}: widest kept"
-    else:
-        order = ", ".join(table.column_names)
-        one = f"SELECT * FROM repeated QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {order}) = 1"
-        how = f"same {key}: first kept"
+    con.execute(f"""
+        CREATE OR REPLACE TEMP TABLE repeated AS SELECT DISTINCT * FROM {name} SEMI JOIN keys USING ({key});
+        CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM {name} ANTI JOIN keys USING ({key})""")
+    how, one_a_key = _united(table)
     distinct = intake.number("SELECT count(*) FROM repeated")
-    intake.con.execute(f"INSERT INTO {name} BY NAME {one}")
+    con.execute(f"INSERT INTO {name} BY NAME {one_a_key}")
     intake.count(table, "merged", "exactly the same row", rows - distinct)
     intake.count(table, "merged", how, distinct - intake.number("SELECT count(*) FROM keys"))
+
+
+def _united(table: Table) -> tuple[str, str]:
+    """How rows of `repeated` with one key become one row: in words, and as SELECT."""
+    key, columns = ", ".join(table.key), ", ".join(table.column_names)
+    if table.name not in UNITED:
+        first = f"row_number() OVER (PARTITION BY {key} ORDER BY {columns}) = 1"
+        return f"same {key}: first kept", f"SELECT * FROM repeated QUALIFY {first}"
+    united = ", ".join(f"{value} AS {column}" for column, value in UNITED[table.name].items())
+    how = "summed" if table is TRANSACTIONS else "widest kept"
+    return f"same {key}: {how}", f"SELECT {key}, {united} FROM repeated GROUP BY {key}"
 
 
 def _note_kept(intake: Intake) -> None:
     """Count what is written as it came, but which features treat in a way of their own."""
     returns = intake.number("SELECT count(*) FROM transactions WHERE quantity <= 0")
     intake.count(TRANSACTIONS, "kept", "return or void (quantity 0 or less), no purchase", returns)
-    split = (
-        "(SELECT 1 FROM transactions GROUP BY user_id, basket_id HAVING count(DISTINCT event_timestamp) > 1)"
-    )
-    intake.count(
-        TRANSACTIONS,
-        "kept",
-        "baskets with more than one time",
-        intake.number(f"SELECT count(*) FROM {split}"),
-    )
+    baskets = """SELECT user_id, basket_id FROM transactions GROUP BY ALL
+                 HAVING min(event_timestamp) < max(event_timestamp)"""
+    lines = f"SELECT count(*) FROM transactions SEMI JOIN ({baskets}) USING (user_id, basket_id)"
+    intake.count(TRANSACTIONS, "kept", "line of a basket with more than one time", intake.number(lines))
 
 
-def _nothing(table: Table) -> str:
-    """Columns of a table that the source does not have."""
+def _no_columns(table: Table) -> str:
+    """Select list of a table that the source does not have."""
     return ", ".join(f"NULL::{column.type} AS {column.name}" for column in table.columns)
 
 
 def _unreadable(table: Table, raw: RawTable, error: duckdb.Error) -> IngestError:
     """Error for a file that DuckDB cannot read; its first line says why."""
     why = str(error).splitlines()[0]
-    return IngestError(
-        f"Table {table.name} cannot be read from {raw.where}: {why}; mend or export the file again"
-    )
+    return IngestError(f"Table {table.name} cannot be read from {raw.where}: {why}; export the file again")
 
 
 def _nothing_left(intake: Intake, table: Table) -> IngestError:
     """Error for a table whose rows have all been refused or left out."""
     reasons = "; ".join(f"{rule.rows:,} {rule.action}: {rule.reason}" for rule in intake.rules[table.name])
     where = intake.where[table.name]
-    return IngestError(
-        f"Table {table.name} has no row left of {where} ({reasons}); mend the file and ingest again"
-    )
+    return IngestError(f"Table {table.name} has no row left of {where} ({reasons}); mend the file")

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from feature_repo.tables import ITEMS, PROMOTIONS, TRANSACTIONS, Column, Table
-from jobs.sources.source import quoted
+from jobs.sources.source import EARLIEST, quoted
 
-EARLIEST = "1990-01-01 00:00:00+00"  # before it: a zero, or a date that was never filled in
 UNKNOWN = "UNKNOWN"
 KINDS = ("mailer", "display")
 
@@ -45,7 +44,8 @@ CHANGED: dict[str, tuple[Change, ...]] = {
         Change("basket_id composed from user and time", "basket_id", "coalesce(trim(basket_id), '') = ''",
                "user_id || '@' || epoch_us(event_timestamp)"),
         Change("negative discount made positive", "discount", "discount < 0", "abs(discount)"),
-        Change("negative price of a purchase raised to 0", "price_paid", "price_paid < 0 AND quantity > 0", "0"),
+        Change("negative price of a purchase raised to 0", "price_paid",
+               "price_paid < 0 AND quantity > 0", "0"),
     ),
     "items": (
         Change("category_1 filled: " + UNKNOWN, "category_1", "coalesce(trim(category_1), '') = ''",
@@ -64,14 +64,13 @@ CHANGED: dict[str, tuple[Change, ...]] = {
 
 
 def typed_columns(table: Table, types: Mapping[str, str]) -> str:
-    """Select list that brings raw columns (name -> DuckDB type) to the contract's types, unreadable ones to null.
+    """Select list that brings raw columns (name -> DuckDB type) to the contract's types, or to null.
 
     Beside each column stands `given_<column>`: whether the raw row had a value there.
     """
     return ", ".join(
-        f"{_cast(column, types[column.name])} AS {column.name}, ({column.name} IS NOT NULL) AS given_{column.name}"
-        if column.name in types
-        else f"NULL::{_plain(column.type)} AS {column.name}, false AS given_{column.name}"
+        f"{_cast(column, types.get(column.name))} AS {column.name}, "
+        f"{f'{column.name} IS NOT NULL' if column.name in types else 'false'} AS given_{column.name}"
         for column in table.columns
     )
 
@@ -127,9 +126,11 @@ def _unreadable(column: Column) -> str:
     )
 
 
-def _cast(column: Column, raw_type: str) -> str:
-    """Cast that gives null, not an error, for a value that cannot be read."""
+def _cast(column: Column, raw_type: str | None) -> str:
+    """Cast that gives null, not an error, for a value that cannot be read or a column that is not there."""
     name = column.name
+    if raw_type is None:
+        return f"NULL::{_plain(column.type)}"
     if column.type == "VARCHAR" and raw_type in ("DOUBLE", "FLOAT"):  # 17.0 is what pandas makes of id 17
         whole = f"isfinite({name}) AND {name} = trunc({name}) AND abs({name}) < 1e15"
         return (

@@ -18,6 +18,7 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
+from duckdb.func import SPECIAL
 
 from feature_repo.shop_calendar import ShopCalendar
 from jobs.sources.product_titles import TITLE_PARTS, product_title
@@ -50,11 +51,11 @@ class CompleteJourney:
 
     def relations(self, con: duckdb.DuckDBPyConnection) -> Mapping[str, RawTable]:
         """Raw tables; titles and weeks become temporary tables on `con`."""
-        con.create_function("product_title", product_title, ["VARCHAR"] * len(TITLE_PARTS), "VARCHAR",
-                            null_handling="special")  # fmt: skip
-        con.execute(
-            "CREATE OR REPLACE TEMP TABLE shop_weeks (week BIGINT, starts_at TIMESTAMPTZ, ends_at TIMESTAMPTZ)"
+        con.create_function(
+            "product_title", product_title, ["VARCHAR"] * len(TITLE_PARTS), "VARCHAR", null_handling=SPECIAL
         )
+        con.execute("""CREATE OR REPLACE TEMP TABLE shop_weeks
+                       (week BIGINT, starts_at TIMESTAMPTZ, ends_at TIMESTAMPTZ)""")
         weeks = [(week, self.calendar.start(week), self.calendar.end(week)) for week in range(1, WEEKS + 1)]
         con.executemany("INSERT INTO shop_weeks VALUES (?, ?, ?)", weeks)
         return {
@@ -76,25 +77,26 @@ class CompleteJourney:
 
     def _transactions(self) -> str:
         return f"""
-            SELECT household_id AS user_id, product_id AS item_id, transaction_timestamp AS event_timestamp, basket_id,
-                   quantity, round(sales_value - coupon_disc, 2) AS price_paid,
-                   round(abs(retail_disc) + abs(coupon_disc) + abs(coupon_match_disc), 2) AS discount, store_id
+            SELECT household_id AS user_id, product_id AS item_id, transaction_timestamp AS event_timestamp,
+                   basket_id, quantity, store_id, round(sales_value - coupon_disc, 2) AS price_paid,
+                   round(abs(retail_disc) + abs(coupon_disc) + abs(coupon_match_disc), 2) AS discount
             FROM {self._read("transactions")} WHERE {self._chosen()}"""
 
     def _items(self) -> str:
-        departments, categories = (", ".join(map(quoted, names)) for names in
-                                   (DEPARTMENTS_LEFT_OUT, CATEGORIES_LEFT_OUT))  # fmt: skip
-        described = ", ".join(TITLE_PARTS)
+        """Titles are composed once for products that are described alike."""
+        departments = ", ".join(map(quoted, DEPARTMENTS_LEFT_OUT))
+        categories = ", ".join(map(quoted, CATEGORIES_LEFT_OUT))
+        parts, products = ", ".join(TITLE_PARTS), self._read("products")
+        alike = " AND ".join(f"titles.{part} IS NOT DISTINCT FROM products.{part}" for part in TITLE_PARTS)
         return f"""
-            WITH titles AS (SELECT {described}, product_title({described}) AS title
-                            FROM (SELECT DISTINCT {described} FROM {self._read("products")}))
+            WITH titles AS (SELECT {parts}, product_title({parts}) AS title
+                            FROM (SELECT DISTINCT {parts} FROM {products}))
             SELECT product_id AS item_id, title, products.department AS category_1,
                    products.product_category AS category_2, products.product_type AS category_3,
-                   products.brand AS brand, manufacturer_id AS manufacturer, trim(products.package_size) AS size,
+                   products.brand, manufacturer_id AS manufacturer, trim(products.package_size) AS size,
                    products.department NOT IN ({departments})
                        AND coalesce(products.product_category NOT IN ({categories}), true) AS {IS_PRODUCT}
-            FROM {self._read("products")} AS products
-            JOIN titles ON {" AND ".join(f"titles.{part} IS NOT DISTINCT FROM products.{part}" for part in TITLE_PARTS)}"""
+            FROM {products} AS products JOIN titles ON {alike}"""
 
     def _users(self) -> str:
         fields = ", ".join(f"{name} := {name}" for name in DEMOGRAPHICS)
@@ -112,7 +114,8 @@ class CompleteJourney:
                  weekly AS (SELECT product_id, week, count(*) FILTER (mailer) AS mailer,
                                    count(*) FILTER (display) AS display FROM at_store GROUP BY ALL),
                  kinds AS (UNPIVOT weekly ON mailer, display INTO NAME kind VALUE stores),
-                 active AS (SELECT week, count(DISTINCT store_id) AS all_stores FROM {promotions} GROUP BY week)
+                 active AS (SELECT week, count(DISTINCT store_id) AS all_stores
+                            FROM {promotions} GROUP BY week)
             SELECT product_id AS item_id, kind, starts_at, ends_at, NULL::TIMESTAMPTZ AS announced_at,
                    stores / all_stores AS store_share
             FROM kinds JOIN active USING (week) LEFT JOIN shop_weeks USING (week) WHERE stores > 0"""

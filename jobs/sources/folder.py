@@ -1,8 +1,8 @@
-"""Bring your own data: a folder with `transactions.parquet`, `items.parquet` and, if there are any,
-`users.parquet` and `promotions.parquet`, in the columns of `feature_repo/tables.py`.
+"""Bring your own data: a folder of Parquet files in the columns of `feature_repo/tables.py`.
 
     endcap ingest --source folder:/data/shop
 
+In: `transactions.parquet` and `items.parquet`; `users.parquet` and `promotions.parquet` if there are any.
 `calendar.json` beside them ({"timezone": "Europe/Berlin", "first_day": "2024-01-01"}) says when the shop's
 weeks begin; without it they begin on Mondays at midnight UTC, the first one holding the first transaction.
 """
@@ -17,7 +17,7 @@ import duckdb
 
 from feature_repo.shop_calendar import ShopCalendar
 from feature_repo.tables import TABLES
-from jobs.sources.source import IngestError, RawTable, quoted
+from jobs.sources.source import EARLIEST, IngestError, RawTable, quoted
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,13 @@ class Folder:
             first = self._first_transaction().date()
             return ShopCalendar("UTC", first - timedelta(days=first.weekday()))
         try:
-            return ShopCalendar.load(path)
+            calendar = ShopCalendar.load(path)
+            calendar.start(1)  # fails for a time zone that there is not
+            return calendar
         except (KeyError, ValueError) as error:
             raise IngestError(
-                f'{path} cannot be read ({error}); write {{"timezone": "Europe/Berlin", "first_day": "2024-01-01"}}'
+                f"{path} cannot be read ({error}); "
+                f'write {{"timezone": "Europe/Berlin", "first_day": "2024-01-01"}}'
             ) from error
 
     def relations(self, con: duckdb.DuckDBPyConnection) -> Mapping[str, RawTable]:  # noqa: ARG002 (files need no tables)
@@ -56,8 +59,11 @@ class Folder:
     def _first_transaction(self) -> datetime:
         """Earliest readable time; unreadable files are reported by ingest, which reads them first."""
         path = self._path("transactions")
-        sql = f"""SELECT epoch_us(min(try_cast(event_timestamp AS TIMESTAMPTZ))) FROM read_parquet({quoted(path)})
-                  WHERE try_cast(event_timestamp AS TIMESTAMPTZ) > TIMESTAMPTZ '1990-01-01 00:00:00+00'"""
+        sql = f"""
+            SELECT epoch_us(min(instant))
+            FROM (SELECT try_cast(event_timestamp AS TIMESTAMPTZ) AS instant
+                  FROM read_parquet({quoted(path)}))
+            WHERE instant >= TIMESTAMPTZ {quoted(EARLIEST)}"""
         with duckdb.connect() as con:
             con.execute("SET TimeZone = 'UTC'")
             row = con.execute(sql).fetchone()

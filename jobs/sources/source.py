@@ -13,6 +13,8 @@ import duckdb
 
 from feature_repo.shop_calendar import ShopCalendar
 
+EARLIEST = "1990-01-01 00:00:00+00"
+"""A time before it is a zero, or a date that was never filled in."""
 IS_PRODUCT = "is_product"
 """Column that raw items may carry beside the contract's: false for what is on the receipt but no product."""
 

@@ -1,7 +1,7 @@
 """A made-up shop with planted truth, at any scale: what a model should find is known by construction.
 
-In: a `World` (all its parameters) with a seed. Out: raw relations in the contract's columns; equal worlds give
-equal rows. What is planted, and can be asked of `planted(world)`:
+In: a `World` (all its parameters) with a seed. Out: raw relations in the contract's columns; equal worlds
+give equal rows. What is planted, and can be asked of `planted(world)`:
 
 - every shopper has a favourite department, from which `favourite_share` of the free picks come;
 - every shopper has `staples` items bought every 1, 2 or 4 weeks, without fail, from a week of their own on;
@@ -56,9 +56,7 @@ class World:
         if not 1 <= self.departments <= len(DEPARTMENTS):
             raise IngestError(f"World.departments is {self.departments}; use 1 to {len(DEPARTMENTS)}")
         if self.items < self.departments * self.staples or self.users < 1 or self.weeks < 1:
-            raise IngestError(
-                f"{self} is too small; use 1 user, 1 week and departments x staples items at least"
-            )
+            raise IngestError(f"{self} is too small; use departments x staples items or more")
 
 
 @dataclass(frozen=True)
@@ -79,9 +77,10 @@ def planted(world: World) -> Planted:
     rng = np.random.default_rng(world.seed)
     favourite = rng.integers(0, world.departments, world.users)
     in_department = world.items // world.departments  # items beyond a whole number of rounds are never picked
-    stratum = np.arange(world.staples) + rng.random((world.users, world.staples))
-    rank = (stratum * (in_department / world.staples)).astype(np.int64)
-    rank = np.maximum(rank, np.arange(world.staples) * in_department // world.staples)
+    bounds = (
+        np.arange(world.staples + 1) * in_department // world.staples
+    )  # one staple from each range of ranks
+    rank = bounds[:-1] + (rng.random((world.users, world.staples)) * np.diff(bounds)).astype(np.int64)
     rhythm = rng.choice(RHYTHMS, (world.users, world.staples))
     return Planted(
         favourite=favourite,
@@ -121,7 +120,7 @@ class Synthetic:
         for lines in _lines(self.world, truth, self._week_starts()):
             _insert(con, "made_lines", lines)
         _create(con, "made_items", _items(self.world, truth))
-        _create(con, "made_promotions", _promotions(self.world, truth, self.calendar))
+        _create(con, "made_promotions", _promotions(truth, self.calendar))
         return {
             "transactions": RawTable(
                 f"""SELECT printf('u%04d', u + 1) AS user_id, printf('i%04d', i + 1) AS item_id,
@@ -170,7 +169,8 @@ def _lines(world: World, truth: Planted, week_starts: Codes) -> Iterator[pa.Tabl
         sign = np.where(np.arange(len(keys)) < len(keys) - len(returned), 1.0, -1.0)
         discount = np.round(truth.price[i] * 0.2 * discounted[w, i], 2)
         yield pa.table({
-            "u": u, "i": i, "w": w, "sold_at": week_starts[w] + (hour * 3600 + second) * 1_000_000, "quantity": sign,
+            "u": u, "i": i, "w": w, "quantity": sign,
+            "sold_at": week_starts[w] + (hour * 3600 + second) * 1_000_000,
             "price": np.round(sign * (truth.price[i] - discount), 2), "discount": discount,
         })  # fmt: skip
 
@@ -217,7 +217,7 @@ def _items(world: World, truth: Planted) -> pa.Table:
     })  # fmt: skip
 
 
-def _promotions(world: World, truth: Planted, calendar: ShopCalendar) -> pa.Table:
+def _promotions(truth: Planted, calendar: ShopCalendar) -> pa.Table:
     """One row a week and promoted item, announced three days before its week."""
     week, place = (part.ravel() for part in np.indices(truth.promoted.shape))
     starts = [calendar.start(int(w) + 1) for w in week]
