@@ -93,6 +93,7 @@ def _warehouse(settings: Settings, aside: Path) -> Iterator[duckdb.DuckDBPyConne
     """DuckDB in memory, in UTC, that spills into `aside`."""
     with duckdb.connect(config={"threads": settings.threads, "memory_limit": MEMORY}) as con:
         con.execute(f"SET temp_directory = {quoted(aside / 'spill')}; SET TimeZone = 'UTC'")
+        con.execute("SET enable_progress_bar = false")  # its guesses ("5 hours remaining") are of no use
         yield con
 
 
