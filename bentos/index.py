@@ -14,14 +14,13 @@ def best(scores: Floats, n: int, *, among: NDArray[np.bool_] | None = None) -> P
 
     `among` (n_items,) restricts the search.
     """
-    usable = np.where(np.isnan(scores), -np.inf, scores)
-    if among is not None:
-        usable = np.where(among, usable, -np.inf)
-    n = min(n, len(usable))
+    finite = scores > -np.inf  # False for NaN too
+    pool = np.flatnonzero(finite if among is None else finite & among)
     if n <= 0:
         return np.empty(0, dtype=np.int32)
-    # Everything at least as good as the n-th best, so that ties are cut by position and not by luck.
-    threshold = np.partition(usable, len(usable) - n)[len(usable) - n]
-    pool = np.flatnonzero((usable >= threshold) & (usable > -np.inf))
-    order = np.argsort(-usable[pool], kind="stable")[:n]
+    if len(pool) > n:
+        held = scores[pool]
+        # Everything at least as good as the n-th best, so that ties are cut by position and not by luck.
+        pool = pool[held >= np.partition(held, len(held) - n)[len(held) - n]]
+    order = np.argsort(-scores[pool], kind="stable")[:n]
     return pool[order].astype(np.int32)

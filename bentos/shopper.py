@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from feature_repo.transforms import HALF_LIFE_DAYS
 
 from bentos.release import Catalogue, Release
 from feature_repo.pair_features import Floats, Groups, PastPurchases
+from feature_repo.transforms import HALF_LIFE_DAYS
 
 SECONDS_PER_DAY = 86_400.0
 

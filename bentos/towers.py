@@ -15,6 +15,8 @@ from bentos.release import Release
 from bentos.shopper import Shopper
 from feature_repo.pair_features import Floats, PastPurchases, Positions
 
+CLIP = 3.0  # two-tower discover recall@100 on cut 43: .0616 with, .0588 without
+
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -41,8 +43,11 @@ def query_inputs(shopper: Shopper, text_vectors: Floats, categories: Positions, 
 
 
 def standardised(inputs: Floats, mean: Floats, scale: Floats) -> Floats:
-    """Inputs as the towers were trained on them."""
-    return ((inputs - mean) * scale).astype(np.float32)
+    """Inputs as the towers were trained on them, cut at CLIP deviations.
+
+    A category that few ever buy has a tiny deviation; uncut, one purchase of it would drown the rest.
+    """
+    return np.clip((inputs - mean) * scale, -CLIP, CLIP).astype(np.float32)
 
 
 def hidden(inputs: Floats, arrays: Arrays, tower: str) -> Floats:

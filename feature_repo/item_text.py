@@ -59,7 +59,7 @@ SHORTHAND = {
     "gm": "general merchandise",
     "hygn": "hygiene",
     "jce": "juice",
-    "mlt": "malt",
+    "mlt": "multi",
     "mxs": "mixes",
     "occas": "occasion",
     "pckgd": "packaged",

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bentos.towers import CLIP, standardised
 from feature_repo.pair_features import Floats, Positions
 
 # Before TensorFlow is imported: tensorflow-recommenders is written for Keras 2.
@@ -29,9 +30,9 @@ class TowerOptions:
 
     dimensions: int = 64
     hidden: int = 256
-    batch_size: int = 1024
-    epochs: int = 2
-    learning_rate: float = 1e-3
+    batch_size: int = 512
+    epochs: int = 1
+    learning_rate: float = 3e-4
     identity_min_sales: int = 50  # fewer sales teach an item's own vector nothing
     seed: int = 7
 
@@ -85,7 +86,7 @@ def batch_of(examples: Examples, identity: Positions, scaling: Mapping[str, Floa
 
     probability = np.bincount(examples.item, minlength=len(examples.text_vectors)) / len(examples)
     constants = {
-        "queries": (examples.queries - scaling["query_mean"]) * scaling["query_scale"],
+        "queries": standardised(examples.queries, scaling["query_mean"], scaling["query_scale"]),
         "text": examples.text_vectors,
         "numbers": examples.item_numbers,
         "prior": examples.log_popularity,
@@ -105,7 +106,7 @@ def batch_of(examples: Examples, identity: Positions, scaling: Mapping[str, Floa
         inputs = tf.concat([tf.gather(held["text"], item), tf.gather_nd(held["numbers"], when)], axis=1)
         return {
             "query": tf.gather(held["queries"], tf.gather(held["query"], rows)),
-            "item": (inputs - mean) * scale,
+            "item": tf.clip_by_value((inputs - mean) * scale, -CLIP, CLIP),
             "prior": tf.gather_nd(held["prior"], when),
             "category": tf.gather(held["categories"], item),
             "identity": tf.gather(held["identity"], item),

