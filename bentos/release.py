@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -169,17 +169,17 @@ def set_current(settings: Settings, tag: str) -> None:
     aside.replace(settings.current_release)
 
 
-def open_stored(tag: str) -> Release:
-    """Load one entry of BentoML's model store by its tag."""
-    import bentoml
-
-    try:
-        model = bentoml.models.get(tag)
-    except bentoml.exceptions.NotFound as error:
-        raise ReleaseError(f"{tag} is not in the model store; run `endcap publish`") from error
-    return replace(load(Path(model.path)), tag=str(model.tag))
+def load_stored(model: Any) -> Release:
+    """Load one entry of BentoML's model store (a `bentoml.Model`)."""
+    return load(Path(model.path), tag=str(model.tag))
 
 
 def open_current(settings: Settings) -> Release:
     """Load the release that `current` points to."""
-    return open_stored(current_tag(settings))
+    import bentoml
+
+    tag = current_tag(settings)
+    try:
+        return load_stored(bentoml.models.get(tag))
+    except bentoml.exceptions.NotFound as error:
+        raise ReleaseError(f"{tag} is not in the model store; run `endcap publish`") from error
