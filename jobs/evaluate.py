@@ -16,7 +16,7 @@ def run(settings: Settings, cut: int) -> Result:
     from feature_repo.store import open_store
     from training.evaluate import evaluation_records
     from training.fit import Sources, instant_at_cut
-    from training.quality_report import table, write_report
+    from training.quality_report import table, write
     from training.split import temporal_split
 
     folder = release_folder(settings, cut)
@@ -32,7 +32,7 @@ def run(settings: Settings, cut: int) -> Result:
         release,
         lambda line: print(f"  {line}", flush=True),  # noqa: T201 - progress
     )
-    write_report(records, settings.reports)
+    write(records, settings.reports)
     return Result(
         step="evaluate",
         rows=len(records),
