@@ -3,9 +3,12 @@
 The environment is read once, at the edge (`Settings.from_environment`), and passed on as an argument.
 
     ENDCAP_PROFILE   embedded (default) or gcp
-    ENDCAP_STATE     folder of tables, features, stores and releases' pointer (default: ./state)
-    ENDCAP_REPORTS   folder of reports (default: ./reports)
+    ENDCAP_STATE     folder of tables, features, stores and releases' pointer (default: state)
+    ENDCAP_REPORTS   folder of reports (default: reports)
     ENDCAP_THREADS   threads that one step may use (default: the machine's cores)
+
+The default folders lie in the project's root, also when a command runs in a folder below it, as Feast's
+does in `feature_repo/`. Away from any project they lie in the working directory.
 """
 
 import os
@@ -14,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROFILES = ("embedded", "gcp")
+ROOT_HAS = "feature_repo/feature_store.yaml"  # what tells a project's root from other folders
 
 
 class SettingsError(ValueError):
@@ -41,9 +45,10 @@ class Settings:
         threads = environ.get("ENDCAP_THREADS", "")
         if threads and not threads.isdecimal():
             raise SettingsError(f"ENDCAP_THREADS is {threads!r}; use a whole number from 1")
+        root = project_root(Path.cwd())
         return cls(
-            state=Path(environ.get("ENDCAP_STATE") or "state").absolute(),
-            reports=Path(environ.get("ENDCAP_REPORTS") or "reports").absolute(),
+            state=Path(environ.get("ENDCAP_STATE") or root / "state").absolute(),
+            reports=Path(environ.get("ENDCAP_REPORTS") or root / "reports").absolute(),
             profile=environ.get("ENDCAP_PROFILE") or "embedded",
             threads=int(threads) if threads else os.cpu_count() or 2,
         )
@@ -80,3 +85,8 @@ class Settings:
     def current_release(self) -> Path:
         """A one-line file that holds the tag of the release in use."""
         return self.state / "current"
+
+
+def project_root(folder: Path) -> Path:
+    """Nearest folder, from `folder` upwards, that is a project's root; `folder` itself if none is."""
+    return next((each for each in (folder, *folder.parents) if (each / ROOT_HAS).is_file()), folder)

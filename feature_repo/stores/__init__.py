@@ -1,0 +1,1 @@
+"""Feast store classes of our own, chosen by their class path in `feature_store.yaml`."""

@@ -1,0 +1,30 @@
+"""Where the rows of a Feast FileSource lie: one Parquet file, a folder of parts, or a pattern."""
+
+from typing import Any
+
+from feature_repo.stores.in_state import in_state
+
+WRITTEN_BY = "written_by"  # tag of a source: the command that writes its rows
+
+
+class FeatureTableError(FileNotFoundError):
+    """A feature table has no Parquet parts; the message names the command that writes them."""
+
+
+def parquet_parts(source: Any, state: str | None = None) -> tuple[str, ...]:
+    """Sorted Parquet files of `source`; its path is relative to the state folder unless it is absolute.
+
+    Files whose name starts with `_` or `.` (Spark's marks) are no parts. Only local files are read.
+    """
+    path = in_state(source.path, state)
+    if path.is_dir():
+        found = sorted(path.glob("*.parquet"))
+    elif "*" in path.name:
+        found = sorted(path.parent.glob(path.name))
+    else:
+        found = [path] if path.is_file() else []
+    parts = tuple(str(part) for part in found if not part.name.startswith(("_", ".")))
+    if not parts:
+        command = source.tags.get(WRITTEN_BY, "endcap build-features")
+        raise FeatureTableError(f"No feature table in {path}; run `{command}`")
+    return parts
