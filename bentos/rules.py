@@ -79,7 +79,7 @@ def within_category_cap(items: Positions, catalogue: Catalogue, k: int, rules: M
     starts = np.searchsorted(ordered, ordered, side="left")
     place = np.empty(len(items), dtype=np.intp)
     place[order] = np.arange(len(items)) - starts
-    return place < cap
+    return np.asarray(place < cap)
 
 
 def apply(

@@ -63,7 +63,7 @@ class Endcap:
         gc.freeze()
         log.info("release %s as of %s, features: %s", self.release.tag, self.release.manifest["as_of"], state)
 
-    @bentoml.api(route="/recommend")
+    @bentoml.api(route="/recommend")  # type: ignore[untyped-decorator]
     def recommend(self, request: RecommendRequest, /) -> RecommendAnswer:
         """Recommend `k` items to one user.
 
@@ -92,4 +92,4 @@ class Endcap:
         )
 
 
-Endcap.add_asgi_middleware(BodyLimit)
+Endcap.add_asgi_middleware(BodyLimit)  # type: ignore[attr-defined]

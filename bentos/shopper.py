@@ -54,7 +54,8 @@ def positions_of(catalogue: Catalogue, item_ids: Sequence[str]) -> np.ndarray[An
 
 def decay_since(days: Floats) -> Floats:
     """Weight left of a purchase after `days`: halves every HALF_LIFE_DAYS."""
-    return np.exp2(-np.asarray(days, dtype=np.float32) / np.float32(HALF_LIFE_DAYS)).astype(np.float32)
+    halvings = -np.asarray(days, dtype=np.float32) / np.float32(HALF_LIFE_DAYS)
+    return np.asarray(np.exp2(halvings), dtype=np.float32)
 
 
 def past_purchases(

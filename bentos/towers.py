@@ -47,7 +47,7 @@ def standardised(inputs: Floats, mean: Floats, scale: Floats) -> Floats:
 
     A category that few ever buy has a tiny deviation; uncut, one purchase of it would drown the rest.
     """
-    return np.clip((inputs - mean) * scale, -CLIP, CLIP).astype(np.float32)
+    return np.asarray(np.clip((inputs - mean) * scale, -CLIP, CLIP), dtype=np.float32)
 
 
 def hidden(inputs: Floats, arrays: Arrays, tower: str) -> Floats:

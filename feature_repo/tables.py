@@ -44,7 +44,9 @@ TRANSACTIONS = Table(
         Column("user_id", "VARCHAR", required=True),
         Column("item_id", "VARCHAR", required=True),
         Column("event_timestamp", "TIMESTAMPTZ", required=True, note="when the basket was paid"),
-        Column("basket_id", "VARCHAR", required=True, note="composed from user and time where a shop has none"),
+        Column(
+            "basket_id", "VARCHAR", required=True, note="composed from user and time where a shop has none"
+        ),
         Column("quantity", "DOUBLE", required=True, note="negative: returned"),
         Column("price_paid", "DOUBLE", required=True, note="for the whole line, after discounts"),
         Column("discount", "DOUBLE", required=True, note="for the whole line, never negative"),
@@ -74,7 +76,10 @@ USERS = Table(
     name="users",
     key=("user_id",),
     optional=True,
-    columns=(Column("user_id", "VARCHAR", required=True), Column("attributes", "JSON", note="as the shop has them")),
+    columns=(
+        Column("user_id", "VARCHAR", required=True),
+        Column("attributes", "JSON", note="as the shop has them"),
+    ),
 )
 
 PROMOTIONS = Table(
@@ -87,7 +92,9 @@ PROMOTIONS = Table(
         Column("starts_at", "TIMESTAMPTZ", required=True),
         Column("ends_at", "TIMESTAMPTZ", required=True),
         Column("announced_at", "TIMESTAMPTZ", note="null: a feature may know of it only from ends_at"),
-        Column("store_share", "DOUBLE", required=True, note="share of the shop's stores that took part, 0 to 1"),
+        Column(
+            "store_share", "DOUBLE", required=True, note="share of the shop's stores that took part, 0 to 1"
+        ),
     ),
 )
 

@@ -28,7 +28,7 @@ PROMOTION_SCHEMA = (
 
 
 def department_slots(known: list[str], names: list[str], width: int = DEPARTMENT_SLOTS) -> list[str]:
-    """Departments by slot: known ones keep theirs, new ones follow by name, what does not fit is "(other)"."""
+    """Departments by slot: known ones keep theirs, new ones follow by name, the rest are "(other)"."""
     kept = [name for name in known if name != OTHER]
     slots = [*kept, *sorted(set(names) - set(kept))]
     return slots if len(slots) <= width else [*slots[: width - 1], OTHER]

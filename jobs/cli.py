@@ -134,7 +134,7 @@ def publish(**arguments: Any) -> None:
 
 
 @endcap.command()
-@click.option("--end", type=Instant(), help="Latest instant whose features are served; now if not given.")
+@click.option("--end", type=Instant(), help="Serve what was known then; by default, all.")
 def materialize(**arguments: Any) -> None:
     """Copy the latest features into the online store.
 

@@ -179,7 +179,7 @@ def tower_arrays(model: Any, identity: Positions, scaling: Mapping[str, Floats])
     arrays["item_identity"] = own
     arrays["item_identity_of"] = identity
     arrays["category_vectors"] = model.category.get_weights()[0]
-    arrays["prior_scale"] = np.float32(model.prior_scale.numpy())
+    arrays["prior_scale"] = np.array(model.prior_scale.numpy(), dtype=np.float32)
     return arrays
 
 

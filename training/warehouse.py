@@ -44,7 +44,7 @@ class Warehouse:
             "SELECT DISTINCT user_id FROM transactions WHERE quantity > 0 AND event_timestamp < ? ORDER BY 1",
             [before],
         )
-        return found["user_id"].tolist()
+        return [str(user_id) for user_id in found["user_id"]]
 
     def catalogue_ids(self, since: datetime, before: datetime) -> list[str]:
         """Items sold between two instants, sorted."""

@@ -38,12 +38,12 @@ item_stats = FeatureView(
         Field(
             name="item_mailer_share",
             dtype=Float64,
-            description="Largest share of stores with it in a mailer in the week just ended, as known by then",
+            description="Largest share of stores with it in a mailer in the week just ended, known by then",
         ),
         Field(
             name="item_display_share",
             dtype=Float64,
-            description="Largest share of stores with it on display in the week just ended, as known by then",
+            description="Largest share of stores with it on display in the week just ended, known by then",
         ),
         Field(name="item_age_days", dtype=Float64, description="Days since the first sale"),
     ],

@@ -100,8 +100,8 @@ def item_stats(
     rolled = dense.select(
         "item_id",
         "event_timestamp",
-        *rolling_sums(dense, "item_id", {"item_baskets": "baskets"}, SPANS),
-        *rolling_sums(dense, "item_id", sums, ["91d", "182d"]),
+        *rolling_sums("item_id", {"item_baskets": "baskets"}, SPANS),
+        *rolling_sums("item_id", sums, ["91d", "182d"]),
         running("buyers", "item_id").alias("item_users_91d"),
         running("repeats", "item_id").alias("repeats"),
         *[F.coalesce(f"item_{kind}_share", F.lit(0.0)).alias(f"item_{kind}_share") for kind in KINDS],

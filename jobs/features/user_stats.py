@@ -1,4 +1,4 @@
-"""user_stats: one row per shopper and week end, from the week of the first purchase to the last of the data."""
+"""user_stats: one row per shopper and week end, from the week of the first purchase."""
 
 from collections.abc import Sequence
 
@@ -76,9 +76,9 @@ def user_stats(bought: DataFrame, ends: DataFrame, slots: Sequence[str], width: 
     rolled = dense.select(
         "user_id",
         "event_timestamp",
-        *rolling_sums(dense, "user_id", {"user_spend": "spend", "user_baskets": "baskets"}, SPANS),
+        *rolling_sums("user_id", {"user_spend": "spend", "user_baskets": "baskets"}, SPANS),
         *[running(f"change_{span}", "user_id").alias(f"user_items_{span}") for span in SPANS],
-        *rolling_sums(dense, "user_id", {"discounted": "discount", **lines}, ["91d"]),
+        *rolling_sums("user_id", {"discounted": "discount", **lines}, ["91d"]),
         days_between(F.col("event_timestamp"), F.max("last").over(so_far)).alias("user_recency_days"),
         days_between(F.col("event_timestamp"), F.col("first_ever")).alias("user_tenure_days"),
     )

@@ -12,11 +12,11 @@ from pyspark.sql import functions as F  # noqa: N812 - the name that Spark users
 WEEKS = {"7d": 1, "28d": 4, "91d": 13, "182d": 26}
 
 
-def rolling_sums(weekly: DataFrame, key: str, names: Mapping[str, str], spans: Sequence[str]) -> list[Column]:
+def rolling_sums(key: str, names: Mapping[str, str], spans: Sequence[str]) -> list[Column]:
     """Columns `<output>_<span>` with sums of weekly columns over the last weeks of each key.
 
-    `weekly` has one row per key and week of a dense grid, nulls for weeks without anything. The sum
-    over a frame is exact for the weeks in it: no difference of running sums, no rounding left behind.
+    They are selected from one row per key and week of a dense grid, nulls for weeks without anything. The
+    sum over a frame is exact for the weeks in it: no difference of running sums, no rounding left behind.
     """
     found = []
     for output, column in names.items():

@@ -7,7 +7,9 @@ open_source("folder:/data/shop")            your own Parquet files, already in o
 
 from collections.abc import Callable
 
-from jobs.sources import complete_journey, folder, synthetic
+import jobs.sources.complete_journey as complete_journey
+import jobs.sources.folder as folder
+import jobs.sources.synthetic as synthetic
 from jobs.sources.source import IngestError, RawTable, Source
 
 __all__ = ["SOURCES", "IngestError", "RawTable", "Source", "open_source"]

@@ -42,4 +42,4 @@ def test_a_missing_calendar_names_the_command(tmp_path):
 def test_an_instant_without_a_time_zone_is_refused():
     """A naive time would silently be taken for local time."""
     with pytest.raises(ValueError, match="no time zone"):
-        CALENDAR.week_at(datetime(2017, 1, 1))  # noqa: DTZ001
+        CALENDAR.week_at(datetime(2017, 1, 1))

@@ -39,7 +39,9 @@ def towers():
 
 def scores(towers, examples):
     """Inner products of all queries and items as the service would compute them: (n_users, n_items)."""
-    query = hidden(standardised(examples.queries, towers["query_mean"], towers["query_scale"]), towers, "query")
+    query = hidden(
+        standardised(examples.queries, towers["query_mean"], towers["query_scale"]), towers, "query"
+    )
     inputs = np.concatenate([examples.text_vectors, examples.item_numbers[0]], axis=1)
     identity = towers["item_identity"][towers["item_identity_of"]]
     identity = identity + towers["category_vectors"][examples.categories]
