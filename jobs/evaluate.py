@@ -5,6 +5,8 @@ In: state/training/cut-<w>/release. Out: reports/quality.json, .md, .html and pl
     endcap evaluate --cut 49
 """
 
+import sys
+
 from bentos.release import load
 from feature_repo.settings import Settings
 from jobs.result import Result
@@ -30,7 +32,7 @@ def run(settings: Settings, cut: int) -> Result:
         split,
         instant_at_cut(sources, split, release),
         release,
-        lambda line: print(f"  {line}", flush=True),  # noqa: T201 - progress
+        lambda line: print(f"  {line}", file=sys.stderr, flush=True),  # noqa: T201
     )
     write(records, settings.reports)
     return Result(

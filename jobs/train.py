@@ -6,6 +6,7 @@ In: tables and Feast's offline store. Out: state/training/cut-<w>/release, check
 """
 
 import shutil
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -34,7 +35,7 @@ def run(settings: Settings, cut: int) -> Result:
     began = perf_counter()
 
     def report(line: str) -> None:
-        print(f"  {perf_counter() - began:6.1f} s  {line}", flush=True)  # noqa: T201 - progress
+        print(f"  {perf_counter() - began:6.1f} s  {line}", file=sys.stderr, flush=True)  # noqa: T201
 
     sources = Sources.open(settings, open_store(settings))
     split = temporal_split(sources.calendar, cut)

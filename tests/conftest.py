@@ -1,10 +1,42 @@
-"""Fixtures shared by all tests."""
+"""Fixtures shared by all tests: a tiny release with known answers, and one run of the real pipeline.
+
+ENDCAP_TEST_SLICE=folder keeps that run between test runs; only steps whose code changed are done again.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 from tiny_release import tiny_release
+
+from feature_repo.settings import Settings
+from jobs.pipeline import Pipeline
+from jobs.steps import Choices
+
+KEPT = os.environ.get("ENDCAP_TEST_SLICE")
+SLICE = Path(KEPT or tempfile.mkdtemp(prefix="endcap-tests-")).absolute()
+CHOICES = Choices(cut=49, scale=0.05)
+# Before anything imports BentoML: tests have a model store of their own, never the user's.
+os.environ["BENTOML_HOME"] = str(SLICE / "bentoml")
 
 
 @pytest.fixture
 def release():
     """A tiny release with known answers."""
     return tiny_release()
+
+
+@pytest.fixture(scope="session")
+def installation():
+    """Settings of an installation where all steps were run on one household in twenty of the real data."""
+    settings = Settings(state=SLICE / "state", reports=SLICE / "reports")
+    Pipeline(settings).run(CHOICES, say=print, head=print)
+    return settings
+
+
+def pytest_sessionfinish():
+    """Remove the slice unless a person asked to keep it."""
+    if not KEPT:
+        shutil.rmtree(SLICE, ignore_errors=True)

@@ -21,8 +21,8 @@ from feature_repo.pair_features import Floats, Positions
 PARAMETERS = MappingProxyType(
     {
         "objective": "rank:ndcg",
-        "eta": 0.1,
-        "max_depth": 6,
+        "eta": 0.05,
+        "max_depth": 4,
         "min_child_weight": 5.0,
         "subsample": 0.8,
         "colsample_bytree": 0.6,
@@ -30,7 +30,7 @@ PARAMETERS = MappingProxyType(
         "seed": 7,
     }
 )
-ROUNDS = 220
+ROUNDS = 300
 NEGATIVES_PER_SHOPPER = 80
 
 

@@ -46,7 +46,7 @@ def window(calendar: ShopCalendar, first: int) -> Window:
 
 
 def temporal_split(
-    calendar: ShopCalendar, cut: int, *, ranker_windows: int = 3, retrieval_weeks: int = 26
+    calendar: ShopCalendar, cut: int, *, ranker_windows: int = 6, retrieval_weeks: int = 26
 ) -> Split:
     """Split at the end of week `cut`.
 
