@@ -20,7 +20,6 @@ from feature_repo.pair_features import Floats, Positions
 # Before TensorFlow is imported: tensorflow-recommenders is written for Keras 2.
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 Arrays = dict[str, NDArray[Any]]
 
