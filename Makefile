@@ -30,6 +30,10 @@ lint: setup ## Check style, format and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+.PHONY: bench
+bench: setup ## Measure joins and served requests on what `make demo` has left
+	@$(BIN)/endcap bench
+
 .PHONY: serve
 serve: setup ## Answer requests on http://127.0.0.1:3000 with the current release
 	@$(BIN)/endcap serve

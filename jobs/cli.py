@@ -235,6 +235,20 @@ def demo(cut: int) -> None:
     whole.run(Settings.from_environment(), Choices(cut=cut), say=click.echo, head=_to_stderr)
 
 
+@endcap.command()
+@click.option("--only", type=click.Choice(["batch", "serving"]), help="Run this bench alone.")
+def bench(only: str | None) -> None:
+    """Measure point-in-time joins and served requests.
+
+    \b
+    Example:
+      endcap bench --only serving
+    """
+    from jobs import bench as benches
+
+    benches.run(Settings.from_environment(), only, say=click.echo)
+
+
 def _run_step(name: str, arguments: dict[str, Any]) -> None:
     """Run a step of the pipeline: by hand, or as the pipeline's child, which only leaves its result."""
     from importlib import import_module

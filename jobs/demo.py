@@ -25,11 +25,11 @@ def run(settings: Settings, choices: Choices, *, say: Say, head: Say) -> None:
     say(quality_table(settings))
     user_id, baskets = typical_user(settings, choices.cut)
     head(f"Starting the server, log in {settings.state / 'serve.log'}")
-    with local_server(settings) as url:
+    with local_server(settings) as server:
         for task in TASKS:
-            answer = ask(url, user_id, task=task)
+            answer = ask(server.url, user_id, task=task)
             say(f"\nUser {user_id} ({baskets} baskets before the cut), task {task}:\n{table(answer)}")
-        latencies = list(_latencies_ms(url, user_id))
+        latencies = list(_latencies_ms(server.url, user_id))
         say(f"\n{len(latencies)} more requests over HTTP: median {statistics.median(latencies):.1f} ms each")
     say(
         f"\nNext: endcap serve, then in another terminal: endcap recommend {user_id} --task discover\n"

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from feature_repo.settings import Settings
@@ -21,11 +22,19 @@ START_S = 180.0
 PROGRAM = (sys.executable, "-m", "jobs.cli")
 
 
+@dataclass(frozen=True)
+class LocalServer:
+    """Where a server of ours answers, and the process that leads its session."""
+
+    url: str
+    pid: int
+
+
 @contextmanager
 def local_server(
     settings: Settings, *, start_s: float = START_S, program: tuple[str, ...] = PROGRAM
-) -> Iterator[str]:
-    """Start `endcap serve` on a free port and give its URL when it is ready to answer."""
+) -> Iterator[LocalServer]:
+    """Start `endcap serve` on a free port and give it when it is ready to answer."""
     log = settings.state / "serve.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     port = free_port()
@@ -42,7 +51,7 @@ def local_server(
     url = f"http://{HOST}:{port}"
     try:
         _wait_until_ready(process, url, log, start_s)
-        yield url
+        yield LocalServer(url, process.pid)
     finally:
         stop(process, grace_s=10.0)
 

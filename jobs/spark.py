@@ -6,11 +6,13 @@ On Dataproc the cluster gives the master and the JDK, and nothing here overrides
 import os
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from feature_repo.settings import Settings
 
 DRIVER_MEMORY = "2g"  # the heap of local mode; Python workers and off-heap memory come on top
+LOGGING = Path(__file__).with_name("log4j2.properties")  # errors only, from the JVM's first line on
 
 
 def spark_session(settings: Settings, name: str) -> Any:
@@ -36,7 +38,10 @@ def spark_session(settings: Settings, name: str) -> Any:
             .config("spark.sql.shuffle.partitions", str(2 * settings.threads))
             .config("spark.ui.enabled", "false")
             .config("spark.ui.showConsoleProgress", str(sys.stderr.isatty()).lower())
-            .config("spark.driver.extraJavaOptions", "-XX:+UseSerialGC")
+            .config(
+                "spark.driver.extraJavaOptions",
+                f"-XX:+UseSerialGC -Dlog4j2.configurationFile={LOGGING.as_uri()}",
+            )
         )
     session = (
         builder.config("spark.sql.session.timeZone", "UTC")

@@ -17,7 +17,7 @@ from jobs.steps import Choices
 
 KEPT = os.environ.get("ENDCAP_TEST_SLICE")
 SLICE = Path(KEPT or tempfile.mkdtemp(prefix="endcap-tests-")).absolute()
-CHOICES = Choices(cut=49, scale=0.05)
+CHOICES = Choices(cut=49, scale=0.09)
 # Before anything imports BentoML: tests have a model store of their own, never the user's.
 os.environ["BENTOML_HOME"] = str(SLICE / "bentoml")
 
@@ -30,7 +30,7 @@ def release():
 
 @pytest.fixture(scope="session")
 def installation():
-    """Settings of an installation where all steps were run on one household in twenty of the real data."""
+    """Settings of an installation where all steps were run on one household in eleven of the real data."""
     settings = Settings(state=SLICE / "state", reports=SLICE / "reports")
     Pipeline(settings).run(CHOICES, say=print, head=print)
     return settings

@@ -6,7 +6,6 @@ In: examples (who, what, when) over point-in-time arrays. Out: the towers as pla
 popularity-prior dimension so that only what is personal has to be learnt.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +15,7 @@ from numpy.typing import NDArray
 
 from bentos.towers import CLIP, standardised
 from feature_repo.pair_features import Floats, Positions
-
-# Before TensorFlow is imported: tensorflow-recommenders is written for Keras 2.
-os.environ["TF_USE_LEGACY_KERAS"] = "1"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from training.legacy_keras import import_tensorflow
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -192,7 +188,7 @@ def train_towers(
 
     `report` receives one line per epoch. Raises ValueError without examples.
     """
-    import tensorflow as tf
+    tf = import_tensorflow()
     import tf_keras as keras
 
     options = options or TowerOptions()

@@ -16,7 +16,7 @@ CATALOGUE_WEEKS = 26  # an item is in the catalogue while it was sold within hal
 
 @dataclass(frozen=True)
 class Window:
-    """Labels bought in weeks `first` to `last`, features as of the instant before: the end of `first - 1`."""
+    """Labels bought in weeks `first` to `last`: after `instant`, up to `end`; features as of `instant`."""
 
     first: int
     last: int

@@ -30,10 +30,13 @@ class Warehouse:
         return self.connection.execute(query, parameters).df()
 
     def purchases(self, window: Window) -> pd.DataFrame:
-        """Distinct (user_id, item_id) bought in a window, with what was paid: the labels."""
+        """Distinct (user_id, item_id) bought in a window, with what was paid: the labels.
+
+        A basket at the very instant is a feature (point-in-time joins are `<=`), so it is no label.
+        """
         return self.frame(
             "SELECT user_id, item_id, sum(price_paid) AS revenue FROM transactions"
-            " WHERE quantity > 0 AND event_timestamp >= ? AND event_timestamp < ?"
+            " WHERE quantity > 0 AND event_timestamp > ? AND event_timestamp <= ?"
             " GROUP BY ALL ORDER BY ALL",
             [window.instant, window.end],
         )
@@ -63,11 +66,11 @@ class Warehouse:
             [],
         ).set_index("item_id")
 
-    def ever_bought(self, before: datetime) -> pd.DataFrame:
-        """Distinct (user_id, item_id) bought before an instant: what `discover` leaves out of the truth."""
+    def ever_bought(self, until: datetime) -> pd.DataFrame:
+        """Distinct (user_id, item_id) bought up to an instant: what `discover` leaves out of the truth."""
         return self.frame(
-            "SELECT DISTINCT user_id, item_id FROM transactions WHERE quantity > 0 AND event_timestamp < ?",
-            [before],
+            "SELECT DISTINCT user_id, item_id FROM transactions WHERE quantity > 0 AND event_timestamp <= ?",
+            [until],
         )
 
     def basket_counts(self, since: datetime, before: datetime) -> pd.DataFrame:

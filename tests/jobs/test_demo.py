@@ -64,11 +64,11 @@ def test_missing_quality_report_names_the_command(settings):
 def test_server_lives_in_the_block(settings, tmp_path):
     """The server is ready inside the block, has the same state folder, and is gone after it."""
     (tmp_path / "server.py").write_text(FAKE_SERVER)
-    with local_server(settings, program=(sys.executable, str(tmp_path / "server.py"))) as url:
-        answer = ask(url, "1")
+    with local_server(settings, program=(sys.executable, str(tmp_path / "server.py"))) as server:
+        answer = ask(server.url, "1")
         assert answer["state"] == str(settings.state)
         assert answer["words"][:4] == ["--with-parent", "serve", "--host", "127.0.0.1"]
-    assert not is_ready(url)
+    assert not is_ready(server.url)
 
 
 def test_server_that_fails_shows_its_log(settings):

@@ -1,0 +1,53 @@
+"""Measure how fast this installation is, and write it down as tidy records.
+
+In: a finished installation (`endcap run`). Out: reports/bench_batch.json and reports/bench_serving.json. The
+machine's noise is in wall times; trust CPU times, and ratios within one run.
+
+    endcap bench
+    endcap bench --only serving
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from feature_repo.settings import Settings
+from jobs.benches import point_in_time, serving
+
+Record = dict[str, Any]
+
+BENCHES: dict[str, Callable[[Settings], Iterator[Record]]] = {
+    "batch": point_in_time.records,
+    "serving": serving.records,
+}
+
+
+def run(settings: Settings, only: str | None, say: Callable[[str], None]) -> None:
+    """Run the benches, or the one named `only`; `say` takes a line per figure."""
+    for name, bench in BENCHES.items():
+        if only in (None, name):
+            found = []
+            for record in bench(settings):
+                say(line(record))
+                found.append(record)
+            say(f"{len(found)} figures in {write(settings, name, found)}")
+
+
+def line(record: Record) -> str:
+    """A record as a person reads it."""
+    hidden = ("report", "metric", "value", "unit")
+    tags = ", ".join(f"{name} {value}" for name, value in record.items() if name not in hidden)
+    return (
+        f"{record['report']:<14} {record['metric']:<12} {record['value']:>10,.2f} {record['unit']:<4} {tags}"
+    )
+
+
+def write(settings: Settings, name: str, records: list[Record]) -> Path:
+    """Replace the report of one bench."""
+    path = settings.reports / f"bench_{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".aside")
+    aside.write_text(json.dumps(records, indent=1) + "\n")
+    aside.replace(path)
+    return path

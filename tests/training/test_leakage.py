@@ -1,0 +1,143 @@
+"""No leakage: what training reads equals what the raw tables said at each row's instant, and notices a day.
+
+The rows are retrieved as training retrieves them, from the real slice; the expectation is recomputed from raw
+lines by plain loops (`raw_features`), one entity and one instant at a time.
+"""
+
+import json
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from raw_features import RawFeatures
+
+from feature_repo.settings import Settings
+from feature_repo.shop_calendar import ShopCalendar
+from feature_repo.store import open_store
+from training.point_in_time import historical_features, pair_frame
+from training.split import temporal_split
+
+PER_KIND = 130  # sampled rows at instants of training, and as many at any second
+CLOSE = 1e-12  # sums of the same doubles in another order
+TABLES = ("user_stats", "user_history", "item_stats")
+
+
+@pytest.fixture(scope="module")
+def raw(installation):
+    """The slow reference over the slice."""
+    slots = json.loads((installation.state / "features" / "departments.json").read_text())
+    return RawFeatures(installation, ShopCalendar.load(installation.shop_calendar), slots)
+
+
+def sampled(ids, raw, seed):
+    """PER_KIND (id, instant) at training's instants, and PER_KIND within the weeks around them."""
+    rng = np.random.default_rng(seed)
+    instants = np.array(temporal_split(raw.calendar, 49).instants)
+    exact = rng.choice(instants, PER_KIND)
+    loose = [
+        instant + timedelta(microseconds=int(rng.integers(-14 * 86_400_000_000, 14 * 86_400_000_000)))
+        for instant in rng.choice(instants, PER_KIND)
+    ]
+    return rng.choice(sorted(ids), 2 * PER_KIND), pd.Series([*exact, *loose])
+
+
+def training_rows(settings, key, service, ids, instants):
+    """Rows of a feature service as training asks for them, as dictionaries."""
+    store = open_store(settings)
+    return historical_features(store, pair_frame(key, ids, instants), service).to_pylist()
+
+
+def differences(row, expected):
+    """Names of features whose value is not the expected one; `expected` None: nothing may be known."""
+    if expected is None:
+        return [name for name, value in row.items() if name.startswith(("user_s", "item_b")) and value]
+    return [
+        name
+        for name, value in expected.items()
+        if not (
+            row[name] == value
+            if isinstance(value, str)
+            else row[name] is not None and np.allclose(row[name], value, rtol=CLOSE, atol=1e-9)
+        )
+    ]
+
+
+def history_differences(row, expected):
+    """Whether the slots hold other items, counts, decayed counts, times, or these in another order."""
+    if not expected:
+        return ["history_items"] if row["history_items"] and any(row["history_items"]) else []
+    kept = [place for place, item in enumerate(row["history_items"]) if item]
+    found = {
+        row["history_items"][place]: (
+            row["history_counts"][place],
+            row["history_decayed"][place],
+            row["history_last_times"][place],
+        )
+        for place in kept
+    }
+    same = list(found) == list(expected) and all(found[item] == expected[item] for item in expected)
+    return [] if same else ["history"]
+
+
+def user_differences(settings, raw):
+    """{feature: number of sampled rows that differ} of users."""
+    ids, instants = sampled(raw.by_user, raw, seed=1)
+    wrong = []
+    for row in training_rows(settings, "user_id", "user_ranking", ids, instants):
+        user, instant = row["user_id"], row["event_timestamp"]
+        wrong += differences(row, raw.user_stats(user, instant))
+        wrong += history_differences(row, raw.history(user, instant))
+    return pd.Series(wrong, dtype=object).value_counts().to_dict()
+
+
+def item_differences(settings, raw):
+    """{feature: number of sampled rows that differ} of items; popular ones, so that something changes."""
+    popular = sorted(raw.by_item, key=lambda item: -len(raw.by_item[item]))[:3_000]
+    ids, instants = sampled(popular, raw, seed=2)
+    wrong = []
+    for row in training_rows(settings, "item_id", "item_ranking", ids, instants):
+        wrong += differences(row, raw.item_stats(row["item_id"], row["event_timestamp"]))
+    return pd.Series(wrong, dtype=object).value_counts().to_dict()
+
+
+@pytest.fixture(scope="module")
+def a_day_early(installation, tmp_path_factory):
+    """Settings over the same feature tables whose rows claim to be known one day before they were."""
+    state = tmp_path_factory.mktemp("early") / "state"
+    for name in TABLES:
+        table = pq.read_table(installation.feature_table(name))
+        early = pc.subtract(table["event_timestamp"], pa.scalar(timedelta(days=1)))
+        early = early.cast(table["event_timestamp"].type)
+        (state / "features" / name).mkdir(parents=True)
+        place = table.column_names.index("event_timestamp")
+        pq.write_table(
+            table.set_column(place, "event_timestamp", early), state / "features" / name / "p.parquet"
+        )
+    settings = Settings(state=state, reports=state)
+    settings.registry.write_bytes(installation.registry.read_bytes())
+    return settings
+
+
+def test_training_rows_of_users_know_exactly_the_past(installation, raw):
+    """260 sampled (user, instant) rows equal a recount of the raw lines, every feature."""
+    assert user_differences(installation, raw) == {}
+
+
+def test_training_rows_of_items_know_exactly_the_past(installation, raw):
+    """260 sampled (item, instant) rows equal a recount of the raw lines, every feature."""
+    assert item_differences(installation, raw) == {}
+
+
+def test_user_features_a_day_early_are_caught(a_day_early, raw):
+    """Rows stamped one day too soon differ from the recount, in statistics and in histories."""
+    wrong = user_differences(a_day_early, raw)
+    assert {"history", "user_spend_7d", "user_recency_days"} <= wrong.keys()
+
+
+def test_item_features_a_day_early_are_caught(a_day_early, raw):
+    """Rows stamped one day too soon differ from the recount."""
+    assert {"item_baskets_7d", "item_age_days"} <= item_differences(a_day_early, raw).keys()
