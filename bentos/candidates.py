@@ -4,6 +4,7 @@ Sources are functions of (release, shopper) that score the whole catalogue; the 
 is scored by all of them, so that the ranker sees every source's opinion on every candidate.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -77,17 +78,27 @@ SOURCES = MappingProxyType(
 )
 
 
-def draw(release: Release, shopper: Shopper, task: str) -> Candidates:
-    """The union of every source's best, scored by all of them."""
+def opinions(release: Release, shopper: Shopper) -> dict[str, Floats]:
+    """What every source thinks of the whole catalogue: (n_items,) scores by source, whatever the task."""
+    return {name: source(release, shopper) for name, source in SOURCES.items()}
+
+
+def draw(
+    release: Release, shopper: Shopper, task: str, scores: Mapping[str, Floats] | None = None
+) -> Candidates:
+    """The union of every source's best, scored by all of them.
+
+    `scores` are the shopper's `opinions`, where several tasks are drawn from the same.
+    """
     unseen = np.ones(len(release.catalogue.item_ids), dtype=bool)
     if task == "discover":
         unseen[shopper.past.items] = False
     quotas = DISCOVER_QUOTAS if task == "discover" else QUOTAS
-    scores = {name: source(release, shopper) for name, source in SOURCES.items()}
+    scores = scores or opinions(release, shopper)
     picks = {name: best(scores[name], quotas.get(name, 0), among=unseen) for name in SOURCES}
     items = np.unique(np.concatenate(list(picks.values()))).astype(np.int32)
-    return Candidates(
-        items=items,
-        scores=np.stack([scores[name][items] for name in SOURCES], axis=1),
-        drawn=np.stack([np.isin(items, picks[name]) for name in SOURCES], axis=1),
-    )
+    drawn = np.zeros((len(items), len(SOURCES)), dtype=bool)
+    for place, picked in enumerate(picks.values()):
+        drawn[np.searchsorted(items, picked), place] = True
+    scored = np.stack([scores[name][items] for name in SOURCES], axis=1)
+    return Candidates(items=items, scores=scored, drawn=drawn)

@@ -7,6 +7,7 @@ In: state/training/cut-<w>/release. Out: reports/quality.json, .md, .html and pl
 
 import sys
 
+from bentos.blas import use_one_blas_thread
 from bentos.release import load
 from feature_repo.settings import Settings
 from jobs.result import Result
@@ -21,6 +22,7 @@ def run(settings: Settings, cut: int) -> Result:
     from training.quality_report import table, write
     from training.split import temporal_split
 
+    use_one_blas_thread()
     folder = release_folder(settings, cut)
     if not folder.exists():
         raise FileNotFoundError(f"No trained release in {folder}; run `endcap train --cut {cut}`")

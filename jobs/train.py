@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 
+from bentos.blas import use_one_blas_thread
 from bentos.release import save
 from feature_repo.settings import Settings
 from jobs.result import Result
@@ -33,6 +34,7 @@ def run(settings: Settings, cut: int) -> Result:
     from training.split import temporal_split
 
     began = perf_counter()
+    use_one_blas_thread()
 
     def report(line: str) -> None:
         print(f"  {perf_counter() - began:6.1f} s  {line}", file=sys.stderr, flush=True)  # noqa: T201

@@ -15,7 +15,7 @@ from bentos.release import Release
 from training.fit import Instant, Sources
 from training.intervals import bootstrap_interval, paired_lift
 from training.metrics import METRICS, Truth, calc_per_user, coverage
-from training.rankings import TestShoppers, models, ranked_lists, test_shoppers
+from training.rankings import TestShoppers, ranked_lists, test_shoppers
 from training.split import Split
 
 Record = dict[str, Any]
@@ -75,8 +75,7 @@ def task_records(
         )
     truth = truth_of(shoppers)
     records, per_user = [], {}
-    for model, recommend in models(instant, release, task).items():
-        lists = ranked_lists(recommend, shoppers.shoppers)
+    for model, lists in ranked_lists(instant, release, shoppers.shoppers, task).items():
         per_user[model] = calc_per_user(lists, truth, METRICS)
         tags = {"task": task, "model": model, "cut": split.cut, "users": len(shoppers.shoppers)}
         records += model_records(per_user[model], lists, len(release.catalogue.item_ids), tags)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bentos.candidates import TASKS
 from bentos.release import Release
@@ -173,7 +172,7 @@ def query_matrix(world: World, users: UserRows) -> Floats:
     return np.stack(rows)
 
 
-def window_examples(instant: Instant, labels: pd.DataFrame, now: datetime, task: str) -> list[Example]:
+def window_examples(instant: Instant, labels: pd.DataFrame, now: datetime) -> list[Example]:
     """Shoppers who bought something in the window, with what they bought from the catalogue."""
     release = instant.release
     row_of = {user: row for row, user in enumerate(instant.users.user_ids.tolist())}
@@ -186,10 +185,7 @@ def window_examples(instant: Instant, labels: pd.DataFrame, now: datetime, task:
         if row is None:
             continue
         who = shopper_at(instant.users, row, now, instant.place)
-        positions: NDArray[Any] = bought.to_numpy(dtype=np.int32)
-        if task == "discover":
-            positions = np.setdiff1d(positions, who.past.items)
-        examples.append(Example(shopper=who, bought=positions))
+        examples.append(Example(shopper=who, bought=bought.to_numpy(dtype=np.int32)))
     return examples
 
 
@@ -204,25 +200,19 @@ def fit(
     """Train everything that knows no more than the cut, and assemble the release as of the cut."""
     world = world_before(sources.warehouse, sources.store, split.test.instant)
     report(f"catalogue history: {len(world):,} items sold before the cut")
-    examples = retrieval_examples(sources, world, split)
-    report(f"retrieval: {len(examples):,} purchases by {len(examples.queries):,} shoppers-as-of-a-week")
-    towers = train_towers(examples, options, report)
+    bought = retrieval_examples(sources, world, split)
+    report(f"retrieval: {len(bought):,} purchases by {len(bought.queries):,} shoppers-as-of-a-week")
+    towers = train_towers(bought, options, report)
     instants = instants_of(sources, world, split, towers, split.instants)
     final = instants[-1].release
+    windows, rng = [], np.random.default_rng(split.cut)
+    for instant, window in zip(instants, split.ranker, strict=False):
+        examples = window_examples(instant, sources.warehouse.purchases(window), window.instant)
+        windows.append(pairs(instant.release, instant.item_features, examples, rng))
+        report(f"pairs of weeks {window.first}-{window.last}: {len(examples):,} shoppers")
     rankers = {}
     for task in TASKS:
-        rng = np.random.default_rng(split.cut)
-        sets = [
-            pairs(
-                instant.release,
-                instant.item_features,
-                window_examples(instant, sources.warehouse.purchases(window), window.instant, task),
-                task,
-                rng,
-            )
-            for instant, window in zip(instants, split.ranker, strict=False)
-        ]
-        pair_set = joined(sets)
-        rankers[task] = train_ranker(pair_set, ranker_columns(final), threads=threads)
-        report(f"ranker {task}: {len(pair_set.labels):,} pairs, {int(pair_set.labels.sum()):,} bought")
+        learned = joined([by_task[task] for by_task in windows])
+        rankers[task] = train_ranker(learned, ranker_columns(final), threads=threads)
+        report(f"ranker {task}: {len(learned.labels):,} pairs, {int(learned.labels.sum()):,} bought")
     return replace(final, rankers=rankers)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bentos.candidates import TASKS, draw
+from bentos.candidates import TASKS, draw, opinions
 from bentos.release import Release
 from bentos.scoring import matrix, matrix_columns
 from bentos.shopper import Shopper
@@ -60,34 +60,34 @@ def sampled(labels: NDArray[np.bool_], negatives: int, rng: np.random.Generator)
 
 
 def pairs(
-    release: Release,
-    item_features: Floats,
-    examples: Iterable[Example],
-    task: str,
-    rng: np.random.Generator,
-) -> PairSet:
-    """Draw and describe the pairs of one window: (n_pairs, n_columns) as the service would score them.
+    release: Release, item_features: Floats, examples: Iterable[Example], rng: np.random.Generator
+) -> dict[str, PairSet]:
+    """Draw and describe the pairs of one window, for each task: as the service would score them.
 
     `item_features` (n_catalogue, n_item_features) are as of the window's instant. Shoppers for whom no
     candidate was bought teach no order and are left out.
     """
-    rows, labels, groups = [], [], []
+    found: dict[str, list[tuple[Floats, NDArray[np.bool_]]]] = {task: [] for task in TASKS}
     for example in examples:
-        candidates = draw(release, example.shopper, task)
-        bought = np.isin(candidates.items, example.bought)
-        if not bought.any() or bought.all():
-            continue
-        kept = sampled(bought, NEGATIVES_PER_SHOPPER, rng)
-        described = matrix(release, example.shopper, candidates, item_features[candidates.items])
-        rows.append(described[kept])
-        labels.append(bought[kept])
-        groups.append(len(kept))
-    if not rows:
+        scores = opinions(release, example.shopper)
+        for task in TASKS:
+            candidates = draw(release, example.shopper, task, scores)
+            bought = np.isin(candidates.items, example.bought)
+            if bought.any() and not bought.all():
+                described = matrix(release, example.shopper, candidates, item_features[candidates.items])
+                kept = sampled(bought, NEGATIVES_PER_SHOPPER, rng)
+                found[task].append((described[kept], bought[kept]))
+    return {task: pair_set(groups) for task, groups in found.items()}
+
+
+def pair_set(groups: Sequence[tuple[Floats, NDArray[np.bool_]]]) -> PairSet:
+    """(rows, labels) of each shopper, one after the other."""
+    if not groups:
         return PairSet(np.empty((0, 0), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
     return PairSet(
-        rows=np.concatenate(rows),
-        labels=np.concatenate(labels).astype(np.float32),
-        groups=np.asarray(groups, dtype=np.int64),
+        rows=np.concatenate([rows for rows, _ in groups]),
+        labels=np.concatenate([labels for _, labels in groups]).astype(np.float32),
+        groups=np.array([len(labels) for _, labels in groups], dtype=np.int64),
     )
 
 
@@ -103,12 +103,12 @@ def joined(sets: Sequence[PairSet]) -> PairSet:
     )
 
 
-def train_ranker(pair_set: PairSet, columns: Sequence[str], *, threads: int, rounds: int = ROUNDS) -> Any:
+def train_ranker(learned: PairSet, columns: Sequence[str], *, threads: int, rounds: int = ROUNDS) -> Any:
     """An XGBoost ranker over named columns, ready to answer on one thread."""
     import xgboost
 
-    data = xgboost.DMatrix(pair_set.rows, label=pair_set.labels, feature_names=list(columns), nthread=threads)
-    data.set_group(pair_set.groups)
+    data = xgboost.DMatrix(learned.rows, label=learned.labels, feature_names=list(columns), nthread=threads)
+    data.set_group(learned.groups)
     booster = xgboost.train({**PARAMETERS, "nthread": threads}, data, num_boost_round=rounds)
     booster.feature_names = None  # the request path hands over bare arrays
     booster.set_param({"nthread": 1})
@@ -127,6 +127,7 @@ __all__ = [
     "Example",
     "PairSet",
     "joined",
+    "pair_set",
     "pairs",
     "ranker_columns",
     "sampled",

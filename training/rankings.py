@@ -3,20 +3,21 @@
 The stack's lists come from the serving path, the baselines' from the legacy rules of the same release.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bentos import legacy_rules
-from bentos.candidates import draw
+from bentos.candidates import draw, opinions
 from bentos.index import best
+from bentos.legacy_rules import LEGACY_RULES
 from bentos.recommend import ranked
 from bentos.release import Release
 from bentos.shopper import Shopper
-from bentos.towers import query_vector
 from feature_repo.pair_features import Positions
 from training.assemble import shopper_at
 from training.fit import Instant
@@ -61,39 +62,32 @@ def test_shoppers(
     return found
 
 
-def stack(instant: Instant, release: Release, who: Shopper, task: str) -> Positions:
-    """The served path: candidates, ranker, rules for the first SLOTS."""
-    candidates = draw(release, who, task)
-    return ranked(
-        release, who, candidates, instant.item_features[candidates.items], k=SLOTS, task=task
-    ).items[:DEPTH]
+def shown(instant: Instant, release: Release, who: Shopper, task: str) -> dict[str, Positions]:
+    """What each model shows one shopper, best first, at most DEPTH items.
 
-
-def two_tower(release: Release, who: Shopper, task: str) -> Positions:
-    """Retrieval alone, over the whole catalogue."""
+    `stack` is the served path: candidates, ranker, rules for the first SLOTS. `two_tower` is retrieval alone,
+    over the whole catalogue. The rest are the legacy rules.
+    """
+    scores = opinions(release, who)
+    candidates = draw(release, who, task, scores)
+    features = instant.item_features[candidates.items]
     allowed = np.ones(len(release.catalogue.item_ids), dtype=bool)
     if task == "discover":
         allowed[who.past.items] = False
-    return best(release.arrays["item_vectors"] @ query_vector(who, release), DEPTH, among=allowed)
-
-
-def models(instant: Instant, release: Release, task: str) -> dict[str, Callable[[Shopper], Positions]]:
-    """Each measured model as a function from a shopper to catalogue positions, best first."""
-
-    def legacy(name: str) -> Callable[[Shopper], Positions]:
-        return lambda who: legacy_rules.recommended(name, release, who, DEPTH, task)
-
     return {
-        "stack": lambda who: stack(instant, release, who, task),
-        "two_tower": lambda who: two_tower(release, who, task),
-        **{name: legacy(name) for name in legacy_rules.LEGACY_RULES},
+        "stack": ranked(release, who, candidates, features, k=SLOTS, task=task).items[:DEPTH],
+        "two_tower": best(scores["two_tower"], DEPTH, among=allowed),
+        **{name: legacy_rules.recommended(name, release, who, DEPTH, task) for name in LEGACY_RULES},
     }
 
 
-def ranked_lists(model: Callable[[Shopper], Positions], shoppers: list[Shopper]) -> np.ndarray:
-    """One list per shopper: (n_shoppers, DEPTH) catalogue positions, -1 where a list is shorter."""
-    lists = np.full((len(shoppers), DEPTH), -1, dtype=np.int32)
+def ranked_lists(
+    instant: Instant, release: Release, shoppers: Sequence[Shopper], task: str
+) -> dict[str, NDArray[np.int32]]:
+    """Each model's lists: (n_shoppers, DEPTH) catalogue positions, -1 where a list is shorter."""
+    lists: dict[str, NDArray[np.int32]] = {}
     for row, who in enumerate(shoppers):
-        shown = model(who)
-        lists[row, : len(shown)] = shown
+        for model, items in shown(instant, release, who, task).items():
+            held = lists.setdefault(model, np.full((len(shoppers), DEPTH), -1, dtype=np.int32))
+            held[row, : len(items)] = items
     return lists

@@ -15,7 +15,7 @@ from jobs.train import release_folder
 from training.assemble import shopper_at
 from training.fit import Sources, instant_at_cut
 from training.point_in_time import entity_frame, historical_features
-from training.rankings import stack
+from training.rankings import shown
 from training.split import temporal_split
 
 CUT = 49
@@ -70,7 +70,7 @@ def test_a_request_is_ranked_as_the_evaluation_ranked_it(installation, end):
         for row in range(0, len(instant.users), 8):
             answer = recommend(release, reader, str(instant.users.user_ids[row]), k=10, task=task, now=end)
             who = shopper_at(instant.users, row, end)
-            measured = release.catalogue.item_ids[stack(instant, release, who, task)[:10]]
+            measured = release.catalogue.item_ids[shown(instant, release, who, task)["stack"][:10]]
             assert [slot.item_id for slot in answer.slots] == measured.tolist()
             assert answer.degraded == ()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny_release import NOW, user_row
 
-from bentos.candidates import draw
+from bentos.candidates import draw, opinions
 from bentos.scoring import margins, matrix
 from bentos.shopper import shopper
 from training.ranking import Example, joined, pairs, ranker_columns, sampled, train_ranker
@@ -33,10 +33,20 @@ def test_a_pair_is_described_as_the_service_would(release):
     example = examples(release, 1, 4)[0]
     drawn = draw(release, example.shopper, "all")
     described = matrix(release, example.shopper, drawn, item_features(release)[drawn.items])
-    pair_set = pairs(release, item_features(release), [example], "all", np.random.default_rng(0))
+    pair_set = pairs(release, item_features(release), [example], np.random.default_rng(0))["all"]
     np.testing.assert_array_equal(pair_set.rows, described)
     np.testing.assert_array_equal(pair_set.labels, np.isin(drawn.items, example.bought))
     assert pair_set.groups.tolist() == [len(drawn.items)]
+
+
+def test_both_tasks_are_drawn_as_each_alone(release):
+    """Sharing the sources' scores between tasks changes no candidate, score or source."""
+    who = shopper(user_row(), release, NOW)
+    scores = opinions(release, who)
+    for task in ("all", "discover"):
+        shared, alone = draw(release, who, task, scores), draw(release, who, task)
+        for name in ("items", "scores", "drawn"):
+            np.testing.assert_array_equal(getattr(shared, name), getattr(alone, name))
 
 
 def test_sampling_keeps_every_purchase():
@@ -53,14 +63,15 @@ def test_shoppers_who_bought_no_candidate_are_left_out(release):
     """They hold no order to learn."""
     who = shopper(user_row(), release, NOW)
     nothing = Example(who, np.empty(0, dtype=np.int32))
-    assert not len(pairs(release, item_features(release), [nothing], "all", np.random.default_rng(0)).labels)
+    found = pairs(release, item_features(release), [nothing], np.random.default_rng(0))
+    assert [len(found[task].labels) for task in ("all", "discover")] == [0, 0]
 
 
 def test_the_ranker_learns_a_planted_rule(release):
     """Items bought more than twice come first for new shoppers."""
     rng = np.random.default_rng(1)
     features = item_features(release)
-    pair_set = pairs(release, features, examples(release, 120, 1), "all", rng)
+    pair_set = pairs(release, features, examples(release, 120, 1), rng)["all"]
     ranker = train_ranker(joined([pair_set]), ranker_columns(release), threads=1, rounds=30)
     for example in examples(release, 10, 2):
         drawn = draw(release, example.shopper, "all")

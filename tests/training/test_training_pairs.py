@@ -143,8 +143,8 @@ def test_every_column_of_sampled_pairs_is_what_was_known_then(
     labels = sources.warehouse.purchases(window)
     compared = 0
     for user in sorted(labels["user_id"].unique())[::4][:40]:
-        (example,) = window_examples(instant, labels[labels["user_id"] == user], window.instant, task)
-        pairs = ranking.pairs(instant.release, instant.item_features, [example], task, rng)
+        (example,) = window_examples(instant, labels[labels["user_id"] == user], window.instant)
+        pairs = ranking.pairs(instant.release, instant.item_features, [example], rng)[task]
         items = instant.release.catalogue.item_ids[draw(instant.release, example.shopper, task).items]
         bought = recount.raw.by_user[user]
         later = bought[

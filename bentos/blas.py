@@ -1,0 +1,14 @@
+"""One BLAS thread: an inner product with a catalogue waits for memory, not for cores.
+
+More threads only wait for each other: on two busy cores the product of 48,751 x 65 item vectors with one query
+took 16.6 ms of wall time on two threads and 1.6 ms on one. Workers and shoppers are what is run in parallel.
+"""
+
+from typing import Any
+
+
+def use_one_blas_thread() -> Any:
+    """Limit NumPy's BLAS in this process, whatever its environment says; returns the limits, to be kept."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=1, user_api="blas")
