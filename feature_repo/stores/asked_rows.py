@@ -45,7 +45,7 @@ def feature_table(
 def entity_rows(connection: duckdb.DuckDBPyConnection, asked: pd.DataFrame | str) -> tuple[pa.Table, str]:
     """Entity rows as an Arrow table, and the name of their instant, which is cast to UTC microseconds.
 
-    `asked` is a frame or a SELECT in DuckDB's SQL. A naive instant is UTC; a text is read as an instant.
+    `asked` is a frame or a SELECT in DuckDB's SQL. A naive instant is UTC; a text is an ISO date or time.
     """
     if isinstance(asked, str):
         table = plain_table(connection.sql(asked).to_arrow_table())
@@ -63,7 +63,7 @@ def _instants(column: pa.ChunkedArray) -> pa.ChunkedArray:
         naive = column.type.tz is None
         column = column.cast(pa.timestamp("us", None if naive else "UTC"), safe=False)
         return column.cast(_UTC)
-    stamps = pd.to_datetime(column.to_pandas(), utc=True)
+    stamps = pd.to_datetime(column.to_pandas(), utc=True, format="ISO8601")
     return pa.chunked_array([pa.Array.from_pandas(stamps).cast(_UTC, safe=False)])
 
 
@@ -74,10 +74,15 @@ def check_keys(entities: pa.Table, table: FeatureTable) -> None:
 
 
 def keys_seen(tables: Sequence[FeatureTable], start: datetime, end: datetime) -> str:
-    """SQL of entity rows where none are given: every key with a row from `start` to `end`, as of `end`."""
+    """SQL of entity rows where none are given: every key with a row from `start` to `end`, as of `end`.
+
+    Features of no entity add no row to those; alone, they are asked for once.
+    """
     names = sorted({name for table in tables for name in table.keys.values()})
     seen = []
     for table in tables:
+        if not table.keys:
+            continue
         here = {name: quoted(column) for column, name in table.keys.items()}
         columns = ", ".join(f"{here.get(name, 'NULL')} AS {quoted(name)}" for name in names)
         when = f"CAST({quoted(table.timestamp)} AS TIMESTAMPTZ)"
@@ -85,6 +90,8 @@ def keys_seen(tables: Sequence[FeatureTable], start: datetime, end: datetime) ->
             f"SELECT {columns} FROM {table.source}"
             f" WHERE {when} BETWEEN TIMESTAMPTZ '{start}' AND TIMESTAMPTZ '{end}'"
         )
+    if not seen:
+        return f"SELECT TIMESTAMPTZ '{end}' AS event_timestamp"
     keys = ", ".join(quoted(name) for name in names)
-    union = " UNION ".join(seen)
-    return f"SELECT {keys}, TIMESTAMPTZ '{end}' AS event_timestamp FROM ({union}) ORDER BY {keys}"
+    union = " UNION ALL ".join(seen)
+    return f"SELECT DISTINCT {keys}, TIMESTAMPTZ '{end}' AS event_timestamp FROM ({union}) ORDER BY {keys}"

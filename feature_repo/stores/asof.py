@@ -36,7 +36,7 @@ from feature_repo.stores.asof_join import (
     positions_between,
     rows_at,
 )
-from feature_repo.stores.parquet_parts import parquet_parts
+from feature_repo.stores.parquet_parts import check_parquet, parquet_parts
 from feature_repo.stores.retrieval_job import ArrowRetrievalJob
 
 
@@ -130,10 +130,7 @@ class AsofOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
 
     def validate_data_source(self, config: Any, data_source: Any) -> None:  # noqa: ARG002
         """Accept a source before its rows exist: `apply` may come before `build-features`."""
-        if data_source.file_format is not None and type(data_source.file_format).__name__ != "ParquetFormat":
-            raise ValueError(
-                f"Source {data_source.name!r} is {data_source.file_format}; this store reads Parquet"
-            )
+        check_parquet(data_source)
 
     def get_table_column_names_and_types_from_data_source(
         self, config: Any, data_source: Any

@@ -51,7 +51,7 @@ class FeatureTable:
     @property
     def rows(self) -> str:
         """SQL of all rows between $earliest and $latest: key_0.., event_at, created_at, position."""
-        keys = ", ".join(f"{quoted(column)} AS key_{n}" for n, column in enumerate(self.keys))
+        keys = ", ".join(f"{quoted(column)} AS key_{n}" for n, column in enumerate(self.keys)) or "true"
         created = (
             f"CAST({quoted(self.created)} AS TIMESTAMPTZ)" if self.created else "'-infinity'::TIMESTAMPTZ"
         )
@@ -122,7 +122,7 @@ def known_positions(
     connection.register("asked", pa.table(asked))
     ttl = round(table.ttl / timedelta(microseconds=1)) if table.ttl else None
     fresh = "true" if ttl is None else f"known.best.event_at + to_microseconds({ttl}) >= asked.instant"
-    equal = " AND ".join(_equal_keys(connection, table))
+    equal = " AND ".join(_equal_keys(connection, entities, table)) or "true"
     found = connection.sql(
         f"WITH known AS ({_known(table, by_created=by_created)})"
         f" SELECT asked.row, known.best.position, {fresh} AS fresh"
@@ -143,10 +143,9 @@ def positions_between(
     latest: bool,
 ) -> Positions:
     """Positions of the rows with an event time from `start` to `end`; `latest`: of each key's last one."""
-    keys = ", ".join(f"key_{n}" for n in range(len(table.keys)))
     query = f"SELECT position FROM ({table.rows})"
     if latest:
-        query = f"SELECT max({_RANK}).position AS position FROM ({table.rows}) GROUP BY {keys}"
+        query = f"SELECT max({_RANK}).position AS position FROM ({table.rows}) GROUP BY {_keys(table)}"
     found = connection.sql(query, params={"earliest": start or _FIRST, "latest": end or _LAST}).fetchnumpy()
     return np.sort(np.asarray(found["position"], dtype=np.int64))
 
@@ -181,7 +180,7 @@ def rows_at(
 
 def _known(table: FeatureTable, *, by_created: bool) -> str:
     """SQL of what is known since when: key_0.., visible_at, best (the row that is the best from then on)."""
-    keys = ", ".join(f"key_{n}" for n in range(len(table.keys)))
+    keys = _keys(table)
     if not by_created or table.created is None:
         return (
             f"SELECT {keys}, event_at AS visible_at, max({_RANK}) AS best FROM ({table.rows})"
@@ -196,13 +195,22 @@ def _known(table: FeatureTable, *, by_created: bool) -> str:
     )
 
 
-def _equal_keys(connection: duckdb.DuckDBPyConnection, table: FeatureTable) -> Iterator[str]:
-    """Conditions of equal keys; ids are text in a feature table and may be numbers in a frame."""
-    columns = ", ".join(quoted(column) for column in table.keys)
+def _keys(table: FeatureTable) -> str:
+    """SQL of the keys in `rows`; a constant where features describe no entity but the whole shop."""
+    return ", ".join(f"key_{n}" for n in range(len(table.keys))) or "true"
+
+
+def _equal_keys(
+    connection: duckdb.DuckDBPyConnection, entities: pa.Table, table: FeatureTable
+) -> Iterator[str]:
+    """Conditions of equal keys; ids are text in a feature table and may be whole numbers in a frame."""
+    columns = ", ".join(quoted(column) for column in table.keys) or "NULL"
     types = connection.sql(f"SELECT {columns} FROM {table.source} LIMIT 0").types
-    for n, kind in enumerate(types):
-        asked = f"CAST(asked.key_{n} AS VARCHAR)" if str(kind) == "VARCHAR" else f"asked.key_{n}"
-        yield f"{asked} = known.key_{n}"
+    for n, (kind, name) in enumerate(zip(types, table.keys.values(), strict=False)):
+        is_text, given = str(kind) == "VARCHAR", entities[name].type
+        if is_text and pa.types.is_floating(given):  # 7.0 would be no id of anything
+            raise ValueError(f"Key {name!r} is {given} in the entity rows; give whole numbers or text")
+        yield f"{f'CAST(asked.key_{n} AS VARCHAR)' if is_text else f'asked.key_{n}'} = known.key_{n}"
 
 
 def _earliest(instant: datetime, ttl: timedelta | None) -> datetime:

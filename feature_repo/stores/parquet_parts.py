@@ -11,11 +11,19 @@ class FeatureTableError(FileNotFoundError):
     """A feature table has no Parquet parts; the message names the command that writes them."""
 
 
+def check_parquet(source: Any) -> None:
+    """Raise unless the rows of `source` are Parquet: a Delta folder also has parts that were deleted."""
+    kind = getattr(source, "file_format", type(source).__name__)
+    if str(kind or "parquet") != "parquet":
+        raise ValueError(f"Source {source.name!r} is {kind}; this store reads Parquet")
+
+
 def parquet_parts(source: Any, state: str | None = None) -> tuple[str, ...]:
     """Sorted Parquet files of `source`; its path is relative to the state folder unless it is absolute.
 
     Files whose name starts with `_` or `.` (Spark's marks) are no parts. Only local files are read.
     """
+    check_parquet(source)
     path = in_state(source.path, state)
     if path.is_dir():
         found = sorted(path.glob("*.parquet"))
