@@ -4,7 +4,6 @@ The rows are retrieved as training retrieves them, from the real slice; the expe
 lines by plain loops (`raw_features`), one entity and one instant at a time.
 """
 
-import json
 from datetime import timedelta
 
 import numpy as np
@@ -13,24 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from raw_features import RawFeatures
 
 from feature_repo.settings import Settings
-from feature_repo.shop_calendar import ShopCalendar
 from feature_repo.store import open_store
 from training.point_in_time import historical_features, pair_frame
 from training.split import temporal_split
 
 PER_KIND = 130  # sampled rows at instants of training, and as many at any second
 CLOSE = 1e-12  # sums of the same doubles in another order
+CLOSE_SHARES = 1e-6  # kept as float32
 TABLES = ("user_stats", "user_history", "item_stats")
-
-
-@pytest.fixture(scope="module")
-def raw(installation):
-    """The slow reference over the slice."""
-    slots = json.loads((installation.state / "features" / "departments.json").read_text())
-    return RawFeatures(installation, ShopCalendar.load(installation.shop_calendar), slots)
 
 
 def sampled(ids, raw, seed):
@@ -55,15 +46,15 @@ def differences(row, expected):
     """Names of features whose value is not the expected one; `expected` None: nothing may be known."""
     if expected is None:
         return [name for name, value in row.items() if name.startswith(("user_s", "item_b")) and value]
-    return [
-        name
-        for name, value in expected.items()
-        if not (
-            row[name] == value
-            if isinstance(value, str)
-            else row[name] is not None and np.allclose(row[name], value, rtol=CLOSE, atol=1e-9)
-        )
-    ]
+    return [name for name, value in expected.items() if not equal(row[name], value)]
+
+
+def equal(value, expected):
+    """Whether a feature is what was recounted: text and whole numbers to the letter."""
+    if value is None or isinstance(expected, str | int):
+        return value == expected
+    close = CLOSE_SHARES if isinstance(expected, np.ndarray) else CLOSE
+    return np.allclose(value, expected, rtol=close, atol=1e-9)
 
 
 def history_differences(row, expected):
