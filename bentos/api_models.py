@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictStr
 
 MAX_K = 100
 MAX_ID = 128
@@ -18,15 +18,24 @@ def printable(user_id: str) -> str:
     return user_id
 
 
+def within_limit(k: object) -> object:
+    """`k` itself; ValueError when it is not a whole number from 1 to MAX_K."""
+    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= MAX_K:
+        raise ValueError(f"k is {k!r:.40}; use a whole number from 1 to {MAX_K}")
+    return k
+
+
 class RecommendRequest(BaseModel):
     """Who asks, for how many items, and whether bought ones count."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"user_id": "2375", "k": 10, "task": "all"}]}
+        extra="forbid", json_schema_extra={"example": {"user_id": "2375", "k": 10, "task": "all"}}
     )
 
     user_id: Annotated[StrictStr, AfterValidator(printable)] = Field(min_length=1, max_length=MAX_ID)
-    k: StrictInt = Field(default=10, ge=1, le=MAX_K, description="items wanted")
+    k: Annotated[int, BeforeValidator(within_limit)] = Field(
+        default=10, ge=1, le=MAX_K, description="items wanted"
+    )
     task: Literal["all", "discover"] = Field(
         default="all", description="all: also what is bought again; discover: only what was never bought"
     )

@@ -1,7 +1,7 @@
 """One BLAS thread: an inner product with a catalogue waits for memory, not for cores.
 
-More threads only wait for each other: on two busy cores the product of 48,751 x 65 item vectors with one query
-took 16.6 ms of wall time on two threads and 1.6 ms on one. Workers and shoppers are what is run in parallel.
+More threads only wait for each other: on two busy cores the product of 48,751 x 65 item vectors with one
+query took 16.6 ms of wall time on two threads and 1.6 ms on one. What runs in parallel is workers.
 """
 
 from typing import Any

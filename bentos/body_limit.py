@@ -25,7 +25,7 @@ class BodyLimit:
             size += len(message.get("body", b""))
             more = message["type"] == "http.request" and message.get("more_body", False)
             if size > LIMIT:
-                await refuse(send, size)
+                await refuse(send, 413, f"the body has more than {LIMIT} bytes (read {size} so far)")
                 return
         replay = iter(messages)
 
@@ -35,9 +35,9 @@ class BodyLimit:
         await self.app(scope, received, send)
 
 
-async def refuse(send: Any, size: int) -> None:
-    """Answer 413 in JSON."""
-    body = orjson.dumps({"error": f"the body has more than {LIMIT} bytes (read {size} so far)"})
+async def refuse(send: Any, status: int, error: str) -> None:
+    """Answer in JSON that the request is not taken, and why."""
+    body = orjson.dumps({"error": error})
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

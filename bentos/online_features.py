@@ -6,7 +6,10 @@
 Feast does not apply a view's TTL when it reads online; `feature_time` in the answers tells how old a row is.
 """
 
-from collections.abc import Mapping, Sequence
+import gc
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,7 +42,7 @@ class OnlineFeatures:
     def __init__(self, settings: Settings, manifest: Manifest) -> None:
         self.settings = settings
         self.item_names: list[str] = manifest["features"]["item"]
-        self.user_names: list[str] = manifest["features"]["user"]
+        self.names: dict[str, list[str]] = {ITEMS: self.item_names, USERS: manifest["features"]["user"]}
         self._store: Any = None
         self._opened: tuple[int, int] | None = None
 
@@ -61,8 +64,9 @@ class OnlineFeatures:
 
     def check(self) -> None:
         """Compare the registered features with the release's; ReleaseError names what differs."""
-        for service, names in ((ITEMS, self.item_names), (USERS, self.user_names)):
-            views = self._open().get_feature_service(service).feature_view_projections
+        for service, names in self.names.items():
+            with unavailable():
+                views = self._open().get_feature_service(service).feature_view_projections
             registered = {field.name for view in views for field in view.features}
             missing = [name for name in names if name not in registered]
             if missing:
@@ -77,22 +81,59 @@ class OnlineFeatures:
         if self._store is None or self._opened != (facts.st_ino, facts.st_dev):
             from feature_repo.store import open_store
 
-            self._store = open_store(self.settings)
+            before, self._store = self._store, None
+            with absent("torch"):  # Feast takes it along where it finds it, for images; we have none
+                self._store = open_store(self.settings)
             self._opened = (facts.st_ino, facts.st_dev)
+            if before is not None:
+                del before
+                collect()  # else the replaced file would fill the disk for as long as it stays open
         return self._store
 
     def _read(self, service: str, key: str, ids: list[str]) -> dict[str, list[Any]]:
-        try:
+        with unavailable():
             store = self._open()
             answer = store.get_online_features(
                 features=store.get_feature_service(service), entity_rows=[{key: each} for each in ids]
             )
             found: dict[str, list[Any]] = answer.to_dict(include_event_timestamps=service == USERS)
-        except FeaturesUnavailableError:
-            raise
-        except Exception as error:  # whatever a store's client raises, the shopper still gets an answer
-            raise FeaturesUnavailableError(f"online store cannot be read ({type(error).__name__})") from error
+        missing = [name for name in self.names[service] if name not in found]
+        if missing:
+            raise FeaturesUnavailableError(f"online store lacks {', '.join(missing)} (run `endcap apply`)")
         return found
+
+
+@contextmanager
+def unavailable() -> Iterator[None]:
+    """Whatever a store's client raises in the block is a FeaturesUnavailableError: the answer falls back."""
+    try:
+        yield
+    except FeaturesUnavailableError:
+        raise
+    except Exception as error:
+        raise FeaturesUnavailableError(f"online store cannot be read ({type(error).__name__})") from error
+
+
+@contextmanager
+def absent(name: str) -> Iterator[None]:
+    """Let imports in the block not find module `name`, unless it is loaded already."""
+    hide = name not in sys.modules
+    if hide:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hide:
+            del sys.modules[name]
+
+
+def collect() -> None:
+    """Free what is unreachable, also among what the service froze after its warm-up; freeze again if so."""
+    frozen = gc.get_freeze_count()
+    gc.unfreeze()
+    gc.collect()
+    if frozen:
+        gc.freeze()
 
 
 def newest(found: Mapping[str, Sequence[Any]]) -> datetime | None:

@@ -8,7 +8,8 @@ every other file, so its existence means complete and its hashes mean untouched.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from feature_repo.settings import Settings
 
 MODEL_NAME = "endcap-release"
 MANIFEST = "manifest.json"
+FACTS = {"as_of", "features", "files"}  # without which nothing can be served
+FILES = {"catalogue.npz", "arrays.npz", "rules.yaml"}
 Manifest = Mapping[str, Any]
 
 
@@ -90,7 +93,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ReleaseError(f"No release in {folder}: {MANIFEST} is missing; run `endcap publish`") from error
     except ValueError as error:
         raise ReleaseError(f"{path} is damaged ({error}); run `endcap publish` again") from error
-    if not isinstance(manifest, dict) or "files" not in manifest:
+    if not isinstance(manifest, dict) or not manifest.keys() >= FACTS or not set(manifest["files"]) >= FILES:
         raise ReleaseError(f"{path} is not a release's manifest; run `endcap publish` again")
     return manifest
 
@@ -121,22 +124,38 @@ def load(folder: Path, tag: str = "") -> Release:
     """Read and verify the release in `folder`."""
     manifest = read_manifest(folder)
     verify(folder, manifest)
-    with np.load(folder / "catalogue.npz", allow_pickle=False) as columns:
+    with reading(folder / "catalogue.npz") as path, np.load(path, allow_pickle=False) as columns:
         catalogue = Catalogue(**{field.name: columns[field.name] for field in fields(Catalogue)})
-    with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
+    with reading(folder / "arrays.npz") as path, np.load(path, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
+    rankers = {}
+    for name in manifest["files"]:
+        if name.startswith("ranker_"):
+            with reading(folder / name) as path:
+                rankers[name.removeprefix("ranker_").removesuffix(".json")] = load_ranker(path)
+    with reading(folder / "rules.yaml") as path:
+        rules = yaml.safe_load(path.read_text())
     return Release(
         tag=tag or folder.name,
         manifest=manifest,
         catalogue=catalogue,
         arrays=arrays,
-        rankers={
-            name.removeprefix("ranker_").removesuffix(".json"): load_ranker(folder / name)
-            for name in manifest["files"]
-            if name.startswith("ranker_")
-        },
-        rules=yaml.safe_load((folder / "rules.yaml").read_text()),
+        rankers=rankers,
+        rules=rules,
     )
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Path]:
+    """The path; what cannot be read of that file in the block is a ReleaseError with its name."""
+    try:
+        yield path
+    except Exception as error:  # NumPy, XGBoost and YAML have no error in common
+        said = str(error).partition("\n")[0]
+        raise ReleaseError(
+            f"{path} is of another version or no part of a release ({type(error).__name__}: {said});"
+            f" run `endcap publish` again"
+        ) from error
 
 
 def store_release(folder: Path) -> str:
@@ -153,12 +172,11 @@ def store_release(folder: Path) -> str:
 
 def current_tag(settings: Settings) -> str:
     """Tag of the release in use; ReleaseError when there is none."""
-    try:
-        return settings.current_release.read_text().strip()
-    except FileNotFoundError as error:
-        raise ReleaseError(
-            f"No current release in {settings.current_release}; run `endcap publish`"
-        ) from error
+    path = settings.current_release
+    tag = path.read_text().strip() if path.is_file() else ""
+    if not tag:
+        raise ReleaseError(f"No current release in {path}; run `endcap publish`")
+    return tag
 
 
 def set_current(settings: Settings, tag: str) -> None:
@@ -169,6 +187,29 @@ def set_current(settings: Settings, tag: str) -> None:
     aside.replace(settings.current_release)
 
 
+def packed_tag(bento: Path) -> str | None:
+    """Tag of the release that the Bento in folder `bento` was built with; None if that is no Bento."""
+    path = bento / "bento.yaml"
+    if not path.is_file():
+        return None
+    services = yaml.safe_load(path.read_text())["services"]
+    tags = [str(model["tag"]) for service in services for model in service["models"]]
+    return next((tag for tag in tags if tag.startswith(f"{MODEL_NAME}:")), None)
+
+
+def stored_model(tag: str) -> Any:
+    """The entry of that tag in BentoML's model store (a `bentoml.Model`), its files verified."""
+    import bentoml
+
+    try:
+        model = bentoml.models.get(tag)
+    except bentoml.exceptions.BentoMLException as error:  # not found, or not even a tag
+        raise ReleaseError(f"{tag} is not in the model store; run `endcap publish`") from error
+    folder = Path(model.path)
+    verify(folder, read_manifest(folder))
+    return model
+
+
 def load_stored(model: Any) -> Release:
     """Load one entry of BentoML's model store (a `bentoml.Model`)."""
     return load(Path(model.path), tag=str(model.tag))
@@ -176,10 +217,4 @@ def load_stored(model: Any) -> Release:
 
 def open_current(settings: Settings) -> Release:
     """Load the release that `current` points to."""
-    import bentoml
-
-    tag = current_tag(settings)
-    try:
-        return load_stored(bentoml.models.get(tag))
-    except bentoml.exceptions.NotFound as error:
-        raise ReleaseError(f"{tag} is not in the model store; run `endcap publish`") from error
+    return load_stored(stored_model(current_tag(settings)))

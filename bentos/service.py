@@ -10,26 +10,34 @@ import gc
 import logging
 import uuid
 from datetime import UTC, datetime
+from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import bentoml
 
 from bentos.api_models import RecommendAnswer, RecommendedItem, RecommendRequest
+from bentos.blas import use_one_blas_thread
 from bentos.body_limit import BodyLimit
+from bentos.json_only import JsonOnly
 from bentos.online_features import OnlineFeatures
 from bentos.recommend import FeaturesUnavailableError, recommend
-from bentos.release import MODEL_NAME, Release, ReleaseError, current_tag, load_stored
+from bentos.release import Release, ReleaseError, current_tag, load_stored, packed_tag, stored_model
 from feature_repo.settings import Settings
 
 log = logging.getLogger("bentoml.endcap")
 
 
 def release_tag(settings: Settings) -> str:
-    """The release to serve: the current one, or in a Bento, which has no pointer, the one that is packed."""
+    """The release to serve: the current one, or in a Bento, whose sources lie in its `src`, the packed one.
+
+    BentoML tells a BentoMLException in one line, and starts no worker that could only fail again.
+    """
     try:
-        return current_tag(settings)
-    except ReleaseError:
-        return f"{MODEL_NAME}:latest"
+        tag = packed_tag(Path(__file__).parents[2]) or current_tag(settings)
+        return str(stored_model(tag).tag)
+    except ReleaseError as error:
+        raise bentoml.exceptions.BentoMLException(str(error)) from error
 
 
 def clock(release: Release) -> datetime:
@@ -37,6 +45,23 @@ def clock(release: Release) -> datetime:
     if release.manifest.get("recorded"):
         return datetime.fromisoformat(release.manifest["as_of"])
     return datetime.now(UTC)
+
+
+class Rehearsal:
+    """A reader with one made-up shopper, so that a warm-up takes the whole path; items are the store's."""
+
+    def __init__(self, features: OnlineFeatures, release: Release) -> None:
+        self.read_items = features.read_items
+        self.row = {
+            "history_items": release.catalogue.item_ids[:1].tolist(),
+            "history_counts": [1],
+            "history_decayed": [1.0],
+            "history_last_times": [0],
+        }
+
+    def read_user(self, user_id: str) -> dict[str, Any]:  # noqa: ARG002 - it knows but one
+        """One item, bought long ago."""
+        return self.row
 
 
 @bentoml.service(name="endcap", traffic={"timeout": 10})
@@ -47,18 +72,21 @@ class Endcap:
 
     def __init__(self) -> None:
         self.settings = Settings.from_environment()
+        self.blas = use_one_blas_thread()
         self.release = load_stored(self.model)
         self.features = OnlineFeatures(self.settings, self.release.manifest)
         self.warm_up()
 
     def warm_up(self) -> None:
-        """Open the store and answer once, then freeze what is alive: the p99 is garbage collection."""
+        """Open the store, answer each task once, and freeze what is alive: the p99 is garbage collection."""
         try:
             self.features.check()
             state = str(self.settings.online_store)
         except FeaturesUnavailableError as error:
             state = str(error)
-        recommend(self.release, self.features, "", k=1, task="all", now=clock(self.release))
+        for task in self.release.rankers:
+            rehearsal = Rehearsal(self.features, self.release)
+            recommend(self.release, rehearsal, "", k=10, task=task, now=clock(self.release))
         gc.collect()
         gc.freeze()
         log.info("release %s as of %s, features: %s", self.release.tag, self.release.manifest["as_of"], state)
@@ -92,4 +120,5 @@ class Endcap:
         )
 
 
+Endcap.add_asgi_middleware(JsonOnly)  # type: ignore[attr-defined]
 Endcap.add_asgi_middleware(BodyLimit)  # type: ignore[attr-defined]

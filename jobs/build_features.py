@@ -3,7 +3,8 @@
     endcap build-features
 
 Local on a laptop, unchanged on Dataproc. Weekly snapshots (user_stats, item_stats) are stamped with
-the end of their window, histories with their basket. Needs pyspark, NumPy and pyarrow only.
+the end of their window, histories with their basket. Needs pyspark and what its Arrow
+paths need (NumPy, pandas, pyarrow).
 """
 
 import json
@@ -30,8 +31,9 @@ PROMOTION_SCHEMA = (
 def department_slots(known: list[str], names: list[str], width: int = DEPARTMENT_SLOTS) -> list[str]:
     """Departments by slot: known ones keep theirs, new ones follow by name, the rest are "(other)"."""
     kept = [name for name in known if name != OTHER]
-    slots = [*kept, *sorted(set(names) - set(kept))]
-    return slots if len(slots) <= width else [*slots[: width - 1], OTHER]
+    slots = [*kept, *sorted({*names} - {*kept, OTHER})]
+    fits = len(slots) <= width and OTHER not in (*known, *names)
+    return slots if fits else [*slots[: width - 1], OTHER]
 
 
 def read_table(spark: Any, settings: Settings, name: str) -> Any:

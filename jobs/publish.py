@@ -29,6 +29,15 @@ def code_revision() -> str:
     return found.stdout.strip() or "unknown"
 
 
+def ingested_from(settings: Settings) -> dict[str, Any]:
+    """What `endcap ingest` says of the data: its source, and whether it is a recording."""
+    path = settings.state / "tables" / "ingest.json"
+    if not path.exists():
+        raise FileNotFoundError(f"No tables in {path.parent}; run `endcap ingest`")
+    facts: dict[str, Any] = json.loads(path.read_text())
+    return facts
+
+
 def quality_records(settings: Settings, cut: int) -> list[dict[str, Any]]:
     """Figures of one cut; FileNotFoundError names the step that writes them."""
     path = settings.reports / "quality.json"
@@ -44,7 +53,7 @@ def run(settings: Settings, cut: int) -> Result:
     folder = release_folder(settings, cut)
     if not folder.exists():
         raise FileNotFoundError(f"No trained release in {folder}; run `endcap train --cut {cut}`")
-    ingested = json.loads((settings.state / "tables" / "ingest.json").read_text())
+    ingested = ingested_from(settings)
     release = load(folder)
     manifest = {
         **release.manifest,

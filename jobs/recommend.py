@@ -3,6 +3,7 @@
 endcap recommend 2375 --k 10 --task discover
 """
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -11,6 +12,7 @@ from typing import Any
 
 TASKS = ("all", "discover")
 TIMEOUT_S = 30.0
+NO_ANSWER = (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException)
 
 
 class ServerError(RuntimeError):
@@ -30,7 +32,9 @@ def ask(url: str, user_id: str, *, k: int = 10, task: str = "all") -> dict[str, 
     except urllib.error.HTTPError as error:
         text = error.read().decode(errors="replace").strip()
         raise ServerError(f"{url} answered {error.code} for user {user_id!r}: {text}") from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except ValueError as error:
+        raise ServerError(f"{url} did not answer in JSON; is another server there?") from error
+    except NO_ANSWER as error:
         raise ServerError(f"No answer from {url} ({error}); start the server with: endcap serve") from error
 
 
@@ -39,7 +43,7 @@ def is_ready(url: str) -> bool:
     try:
         with urllib.request.urlopen(f"{_base(url)}/readyz", timeout=TIMEOUT_S) as response:  # noqa: S310
             return bool(response.status == 200)
-    except (urllib.error.URLError, TimeoutError, ConnectionError):
+    except NO_ANSWER:
         return False
 
 

@@ -23,8 +23,9 @@ class RawFeatures:
         bought = bought.merge(items[["item_id", "category_1"]], on="item_id", how="left")
         self.by_user = dict(tuple(bought.groupby("user_id")))
         self.by_item = dict(tuple(bought.groupby("item_id")))
-        promotions = pd.read_parquet(settings.table("promotions"))
-        self.promotions = dict(tuple(promotions.groupby("item_id")))
+        has_promotions = settings.table("promotions").exists()
+        promotions = pd.read_parquet(settings.table("promotions")) if has_promotions else None
+        self.promotions = dict(tuple(promotions.groupby("item_id"))) if has_promotions else {}
         self.calendar, self.departments, self.width = calendar, departments, width
 
     def week_end(self, instant: datetime) -> datetime:
@@ -60,10 +61,11 @@ class RawFeatures:
         day = pd.Timedelta(days=1)
         found["user_recency_days"] = (end - past["event_timestamp"].max()) / day
         found["user_tenure_days"] = (end - past["event_timestamp"].min()) / day
-        lines = quarter["category_1"].value_counts()
+        known = quarter["category_1"].isin(self.departments)
+        lines = quarter["category_1"].where(known, "(other)").value_counts()
         shares = np.zeros(32)
         for department, n in lines.items():
-            shares[min(self.departments.index(department), 31)] += n / len(quarter)
+            shares[self.departments.index(department)] = n / len(quarter)
         found["user_department_shares_91d"] = shares
         best = lines.max() if len(lines) else 0
         found["user_top_department"] = min((d for d, n in lines.items() if n == best), default="")
@@ -95,7 +97,10 @@ class RawFeatures:
         window = self.windows(rows, end)
         if window["182d"].empty:
             return None
-        found = {f"item_baskets_{name}": rows["basket_id"].nunique() for name, rows in window.items()}
+        found = {
+            f"item_baskets_{name}": len(rows[["user_id", "basket_id"]].drop_duplicates())
+            for name, rows in window.items()
+        }
         quarter = window["91d"]
         baskets = quarter.groupby("user_id")["basket_id"].nunique()
         found["item_users_91d"] = len(baskets)

@@ -15,7 +15,7 @@ KINDS = ("mailer", "display")
 def weekly_sales(bought: DataFrame) -> DataFrame:
     """What was sold of each item in each week: (item_id, week)."""
     return bought.groupBy("item_id", "week").agg(
-        F.count_distinct("basket_id").alias("baskets"),
+        F.count_distinct("user_id", "basket_id").alias("baskets"),
         F.sum("price_paid").alias("paid"),
         F.sum("quantity").alias("units"),
         F.sum("discount").alias("discount"),

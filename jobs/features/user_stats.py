@@ -8,12 +8,13 @@ from pyspark.sql import functions as F  # noqa: N812 - the name that Spark users
 from jobs.features.windows import distinct_changes, rolling_sums, running
 
 SPANS = ("7d", "28d", "91d")
+DISTINCT = {"baskets": "basket_id", "items": "item_id"}  # counted once a window; a basket may span a week end
 DAY = 86_400.0
 MICROSECONDS = 1e6
 
 
 def weekly_sums(bought: DataFrame, slots: Sequence[str]) -> DataFrame:
-    """What each shopper did in each week: (user_id, week), money, baskets, lines per department slot."""
+    """What each shopper did in each week: (user_id, week), money, times, lines per department slot."""
     other = len(slots) - 1
     slot = F.coalesce(
         *[F.when(F.col("category_1") == name, F.lit(place)) for place, name in enumerate(slots)],
@@ -23,7 +24,6 @@ def weekly_sums(bought: DataFrame, slots: Sequence[str]) -> DataFrame:
     return placed.groupBy("user_id", "week").agg(
         F.sum("price_paid").alias("spend"),
         F.sum("discount").alias("discount"),
-        F.count_distinct("basket_id").alias("baskets"),
         F.min("event_timestamp").alias("first"),
         F.max("event_timestamp").alias("last"),
         *[
@@ -63,21 +63,23 @@ def user_stats(bought: DataFrame, ends: DataFrame, slots: Sequence[str], width: 
     weekly = weekly_sums(bought, slots)
     firsts = weekly.groupBy("user_id").agg(F.min("week").alias("since"), F.min("first").alias("first_ever"))
     grid = firsts.join(ends, F.col("week") >= F.col("since"))
-    changes = distinct_changes(
-        bought.select("user_id", "item_id", "week").distinct(),
-        "user_id",
-        "item_id",
-        {span: f"change_{span}" for span in SPANS},
-        last_week,
-    )
-    dense = grid.join(weekly, ["user_id", "week"], "left").join(changes, ["user_id", "week"], "left")
+    dense = grid.join(weekly, ["user_id", "week"], "left")
+    for what, thing in DISTINCT.items():
+        occurrences = bought.select("user_id", thing, "week").distinct()
+        names = {span: f"user_{what}_{span}" for span in SPANS}
+        changes = distinct_changes(occurrences, "user_id", thing, names, last_week)
+        dense = dense.join(changes, ["user_id", "week"], "left")
     so_far = Window.partitionBy("user_id").orderBy("week").rowsBetween(Window.unboundedPreceding, 0)
     lines = {f"lines_{place}": f"lines_{place}" for place in range(len(slots))}
     rolled = dense.select(
         "user_id",
         "event_timestamp",
-        *rolling_sums("user_id", {"user_spend": "spend", "user_baskets": "baskets"}, SPANS),
-        *[running(f"change_{span}", "user_id").alias(f"user_items_{span}") for span in SPANS],
+        *rolling_sums("user_id", {"user_spend": "spend"}, SPANS),
+        *[
+            running(f"user_{what}_{span}", "user_id").alias(f"user_{what}_{span}")
+            for what in DISTINCT
+            for span in SPANS
+        ],
         *rolling_sums("user_id", {"discounted": "discount", **lines}, ["91d"]),
         days_between(F.col("event_timestamp"), F.max("last").over(so_far)).alias("user_recency_days"),
         days_between(F.col("event_timestamp"), F.col("first_ever")).alias("user_tenure_days"),

@@ -20,8 +20,6 @@ from feature_worlds import (
     write_shop,
 )
 
-pytestmark = pytest.mark.filterwarnings(r"ignore:fetch_arrow_table\(\) is deprecated:DeprecationWarning")
-
 FEATURES = ["price:price", "visits:visits", "pair:bought"]
 
 

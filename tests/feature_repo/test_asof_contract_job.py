@@ -79,7 +79,6 @@ def test_a_timeout_is_refused(shop):
             result(timeout=5)
 
 
-@pytest.mark.filterwarnings("ignore:On demand feature view is an experimental feature:RuntimeWarning")
 def test_on_demand_features_are_computed(tmp_path):
     """Feast computes an on-demand view from the values that the store found."""
     write_parquet(tmp_path / "price.parquet", PRICES, item_id=pa.string(), price=pa.float64())

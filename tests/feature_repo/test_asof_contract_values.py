@@ -23,8 +23,6 @@ from feature_worlds import (
     write_shop,
 )
 
-pytestmark = pytest.mark.filterwarnings(r"ignore:fetch_arrow_table\(\) is deprecated:DeprecationWarning")
-
 PRICE = ["price:price", "price:left"]
 CASES = {
     "one view": PRICE,

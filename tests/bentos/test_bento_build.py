@@ -1,0 +1,170 @@
+"""What is shipped: `bentoml build` in the root makes a Bento that needs nothing from this checkout.
+
+It is served as in a container: with the release packed inside, an empty model store, and an environment
+that holds the packages that the Bento declares and no other.
+"""
+
+import subprocess
+import sys
+import tarfile
+import tomllib
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import httpx
+import pytest
+import served_shop
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from served_shop import BENTOML, ROOT
+
+from bentos.release import packed_tag
+from feature_repo.settings import Settings
+
+NEEDED = {"bentoml", "duckdb", "feast", "numpy", "orjson", "pyyaml", "xgboost"}
+UNWANTED = {"tensorflow", "tensorflow-recommenders", "tf-keras", "torch", "transformers", "pyspark", "endcap"}
+shop = pytest.fixture(scope="session")(served_shop.installed)
+
+
+@pytest.fixture(scope="module")
+def bento(shop, tmp_path_factory):
+    """Folder of an exported Bento, built as pyproject.toml says but without the lock, which needs a net."""
+    folder = tmp_path_factory.mktemp("bento")
+    facts = (ROOT / "pyproject.toml").read_text()
+    table = "[tool.bentoml.build.python]\n"
+    assert facts.count(table) == 1
+    (folder / "pyproject.toml").write_text(facts.replace(table, f"{table}lock_packages = false\n"))
+    build = [*BENTOML, "build", "-o", "tag", "-f", folder / "pyproject.toml"]
+    tag = run(build, shop.environment).removeprefix("__tag__:")
+    run([*BENTOML, "export", tag, folder / "exported.bento"], shop.environment)
+    with tarfile.open(folder / "exported.bento") as archive:
+        archive.extractall(folder / "exported", filter="data")
+    return folder / "exported"
+
+
+def run(command, environment):
+    """Output of a program that runs in the root and must not fail."""
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+def declared(bento):
+    """Requirements that the Bento's environment is installed from."""
+    lines = (bento / "env" / "python" / "requirements.txt").read_text().splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith("-")]
+
+
+def installed(requirements):
+    """Names of all distributions that an installation of `requirements` has, from what is installed here."""
+    waiting, seen = [(each, "") for each in requirements], set()
+    while waiting:
+        requirement, extra = waiting.pop()
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        for part in ("", *requirement.extras):
+            key = (canonicalize_name(requirement.name), part)
+            if key not in seen:
+                seen.add(key)
+                waiting += [(Requirement(each), part) for each in needs(requirement.name)]
+    return {name for name, _ in seen}
+
+
+def needs(name):
+    """Requirements of an installed distribution; none for one that this platform does without."""
+    try:
+        return distribution(name).requires or []
+    except PackageNotFoundError:
+        return []
+
+
+@pytest.fixture(scope="module")
+def python(bento, tmp_path_factory):
+    """Interpreter of a fresh environment with links to the packages that the Bento declares."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (packages,) = folder.glob("lib/*/site-packages")
+    for name in installed(declared(bento)):
+        for top in tops(name):
+            link = packages / top.name
+            if not link.exists():
+                link.symlink_to(top)
+    return folder / "bin" / "python"
+
+
+def tops(name):
+    """Folders and files that a distribution put into site-packages."""
+    try:
+        files = distribution(name).files or []
+    except PackageNotFoundError:
+        return set()
+    here = {Path(file.parts[0]) for file in files if file.parts[0] not in ("..", "__pycache__")}
+    return {Path(distribution(name).locate_file(each)) for each in here}
+
+
+def test_bento_holds_sources_and_release_and_nothing_else(bento, shop):
+    """Packed are both packages that serve and the release; not tests, jobs, state or caches."""
+    sources = {path.relative_to(bento / "src") for path in (bento / "src").rglob("*") if path.is_file()}
+    assert {path.parts[0] for path in sources} == {
+        *("bentos", "feature_repo"),
+        *("pyproject.toml", "README.md", "LICENSE", "bentofile.yaml"),
+    }
+    assert not [path for path in sources if path.suffix == ".pyc"]
+    for package in ("bentos", "feature_repo"):
+        expected = {path.relative_to(ROOT) for path in (ROOT / package).rglob("*.py")}
+        assert {path for path in sources if path.suffix == ".py" and path.parts[0] == package} == expected
+    assert Path("feature_repo/feature_store.yaml") in sources
+    assert packed_tag(bento) == shop.tag
+    assert sum(path.stat().st_size for path in (bento / "src").rglob("*")) < 1_000_000
+
+
+def test_declared_packages_are_those_of_the_project(bento):
+    """The Bento declares the project's own dependencies, the offline store's, and BentoML as it is here."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    ours = {Requirement(line).name for line in project["project"]["dependencies"]}
+    names = {requirement.name for requirement in declared(bento)}
+    assert names == ours | {"duckdb"}
+    assert names >= NEEDED
+    assert {str(each) for each in declared(bento)} >= set(
+        map(str, map(Requirement, project["project"]["dependencies"]))
+    )
+
+
+def test_no_training_framework_is_installed_with_it(bento):
+    """Neither the declared packages nor what they need bring TensorFlow, torch or Spark."""
+    everything = installed(declared(bento))
+    assert len(everything) > len(NEEDED)
+    assert everything & UNWANTED == set()
+
+
+def test_environment_has_the_bento_and_not_the_checkout(bento, python, shop):
+    """In that environment our packages come from the Bento, and the others of the checkout do not exist."""
+    program = "import bentos, importlib.util as u; print(bentos.__file__, *map(u.find_spec, {!r}))"
+    absent = ["jobs", "training", "torch", "tensorflow", "pyspark", "tests"]
+    command = [python, "-c", program.format(absent)]
+    found = subprocess.check_output(command, env=shop.environment, cwd=bento / "src", text=True)
+    assert found.split() == [str(bento / "src" / "bentos" / "__init__.py"), *["None"] * len(absent)]
+
+
+def test_bento_answers_on_its_own(bento, python, shop, tmp_path):
+    """It serves the packed release, whatever is current elsewhere: first top sellers, then from a store."""
+    state = Settings(state=tmp_path / "state", reports=tmp_path / "reports")
+    state.state.mkdir()
+    state.current_release.write_text("endcap-release:newer\n")
+    home = served_shop.environment(state.state, tmp_path / "empty")
+    serve = (python, "-m", "bentoml", "serve", ".")
+    with served_shop.serving(*serve, environment=home, cwd=bento, log=tmp_path / "serve.log") as url:
+        without = httpx.post(f"{url}/recommend", json={"user_id": "u1", "k": 2}).json()
+        for path in (shop.settings.registry, shop.settings.online_store):
+            (state.state / path.name).write_bytes(path.read_bytes())
+        with_store = httpx.post(f"{url}/recommend", json={"user_id": "u1", "k": 2}, timeout=60).json()
+    assert without["degraded"] == ["no online store (run `endcap materialize`): top sellers"]
+    assert [item["item_id"] for item in without["items"]] == ["i00", "i01"]
+    assert (with_store["degraded"], len(with_store["items"])) == ([], 2)
+    assert with_store["stages_ms"].keys() == {"user", "candidates", "items", "rank"}
+    assert without["release"] == with_store["release"] == shop.tag
+
+
+def test_folder_without_bento_packs_nothing(tmp_path):
+    """Outside a Bento there is no packed release."""
+    assert packed_tag(tmp_path) is None

@@ -1,0 +1,103 @@
+"""The ranker's matrix: every column is what its name says."""
+
+import numpy as np
+import pytest
+from tiny_release import ITEM_FEATURES, NOW, USER_FEATURES, InMemory, user_row
+
+from bentos.candidates import SOURCES, draw
+from bentos.scoring import best_first, margins, matrix, matrix_columns
+from bentos.shopper import item_groups, shopper
+from feature_repo.pair_features import PAIR_FEATURES, pair_features
+
+COLUMNS = matrix_columns(USER_FEATURES, ITEM_FEATURES)
+
+
+@pytest.fixture
+def scored(release):
+    """A shopper, the candidates, their item features, and the matrix as columns by name."""
+    who = shopper(user_row(), release, NOW)
+    candidates = draw(release, who, "all")
+    ids = release.catalogue.item_ids[candidates.items].tolist()
+    features = InMemory({}, missing=["i05"]).read_items(ids)
+    rows = matrix(release, who, candidates, features)
+    assert rows.dtype == np.float32
+    assert rows.shape == (len(candidates.items), len(COLUMNS))
+    return who, candidates, features, dict(zip(COLUMNS, rows.T, strict=True))
+
+
+def test_column_names_are_distinct():
+    """No name stands for two columns, and none is forgotten."""
+    assert len(set(COLUMNS)) == len(COLUMNS)
+    extra = {f"score_{name}" for name in SOURCES} | {"department_share", "score_two_tower_rank"}
+    assert set(COLUMNS) == {*ITEM_FEATURES, *USER_FEATURES, *PAIR_FEATURES} | extra
+
+
+def test_item_columns_are_the_items(scored):
+    """Item features stand in the release's order, NaN where the store has none."""
+    _, _, features, columns = scored
+    for place, name in enumerate(ITEM_FEATURES):
+        np.testing.assert_array_equal(columns[name], features[:, place])
+    assert np.isnan(columns[ITEM_FEATURES[0]]).sum() == 1
+
+
+def test_user_columns_are_the_same_in_every_row(scored):
+    """The shopper's numbers are repeated for every candidate."""
+    _, _, _, columns = scored
+    assert set(columns["user_spend_28d"].tolist()) == {50.0}
+    assert set(columns["user_tenure_days"].tolist()) == {200.0}
+
+
+def test_pair_columns_are_the_pair_features(scored, release):
+    """Pair features are those of the one function that training calls too."""
+    who, candidates, _, columns = scored
+    pairs = pair_features(who.past, item_groups(release), candidates.items, who.tenure_days)
+    for place, name in enumerate(PAIR_FEATURES):
+        np.testing.assert_array_equal(columns[name], pairs[:, place])
+    counts = dict(zip(candidates.items.tolist(), columns["pair_count"].tolist(), strict=True))
+    assert {item: count for item, count in counts.items() if count} == {3: 5.0, 13: 2.0, 7: 1.0}
+
+
+def test_score_columns_are_the_sources_opinions(scored, release):
+    """Each source's score of each candidate stands under its name, missing where it would never show it."""
+    who, candidates, _, columns = scored
+    for name, source in SOURCES.items():
+        scores = source(release, who)[candidates.items]
+        np.testing.assert_array_equal(columns[f"score_{name}"], np.where(np.isinf(scores), np.nan, scores))
+    assert np.isnan(columns["score_buy_again"]).sum() == len(candidates.items) - 3
+
+
+def test_rank_column_counts_better_candidates(scored, release):
+    """A candidate's rank is how many candidates the two-tower puts before it, ties by position."""
+    who, candidates, _, columns = scored
+    scores = SOURCES["two_tower"](release, who)[candidates.items].tolist()
+    order = sorted(range(len(scores)), key=lambda row: (-scores[row], row))
+    assert columns["score_two_tower_rank"].tolist() == [order.index(row) for row in range(len(scores))]
+
+
+def test_department_share_is_that_of_the_items_department(scored):
+    """North, the even positions, has 0.75 of the shopper's lines, south 0.25."""
+    _, candidates, _, columns = scored
+    assert columns["department_share"].tolist() == [
+        0.75 if item % 2 == 0 else 0.25 for item in candidates.items.tolist()
+    ]
+
+
+def test_order_is_by_score_then_position():
+    """Best first; equal scores go by the item's position, not by the row."""
+    scores = np.array([1, 3, 3, 2, 1], np.float32)
+    items = np.array([9, 8, 2, 5, 1], np.int32)
+    expected = sorted(range(5), key=lambda row: (-scores[row], items[row]))
+    assert best_first(scores, items).tolist() == expected == [2, 1, 3, 4, 0]
+
+
+def test_margins_keep_apart_what_the_sigmoid_does_not():
+    """The raw margin is asked for: scores beyond a sigmoid's float32 range stay in order."""
+
+    class Sure:
+        def inplace_predict(self, rows, predict_type):
+            """Margins far out, where 1 / (1 + exp(-margin)) rounds to 1 for all."""
+            assert predict_type == "margin"
+            return rows[:, 0].astype(np.float64)
+
+    found = margins(Sure(), np.array([[30], [40], [50]], np.float32))
+    assert (found.tolist(), found.dtype) == ([30.0, 40.0, 50.0], np.float32)
