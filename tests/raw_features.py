@@ -16,7 +16,7 @@ WINDOWS = {"7d": 1, "28d": 4, "91d": 13, "182d": 26}
 class RawFeatures:
     """All features of any user or item as of any instant, from transactions, items and promotions."""
 
-    def __init__(self, settings, calendar, departments, *, width=256):
+    def __init__(self, settings, calendar, departments, *, width=2_048):
         bought = pd.read_parquet(settings.table("transactions"))
         bought = bought[bought["quantity"] > 0]
         items = pd.read_parquet(settings.table("items"))
@@ -83,12 +83,18 @@ class RawFeatures:
                 decayed = float(np.float32(decayed * 2 ** (-(second - last) / 86_400 / 91) + 1))
                 kept[item] = (count + 1, decayed, second)
 
-            def rank(slot, now=second):
-                item, (_, decayed, last) = slot
-                return -decayed * 2 ** (-(now - last) / 86_400 / 91), item
+            if len(kept) > self.width:
+                kept = self.best_first(kept, second)
+        return self.best_first(kept, second) if kept else kept
 
-            kept = dict(sorted(kept.items(), key=rank)[: self.width])
-        return kept
+    def best_first(self, slots, now):
+        """The best `width` slots by decayed count at `now`, ties by item."""
+
+        def rank(slot):
+            item, (_, decayed, last) = slot
+            return -decayed * 2 ** (-(now - last) / 86_400 / 91), item
+
+        return dict(sorted(slots.items(), key=rank)[: self.width])
 
     def item_stats(self, item_id, instant):
         """Columns of item_stats; None while the item is not in the catalogue."""

@@ -135,14 +135,14 @@ def random_number(rng, kind):
 
 
 def history(rng):
-    """Six purchases of the last months, then empty slots."""
+    """Six purchases of the last months."""
     items = rng.choice(ITEMS, 6, replace=False).tolist()
     days = rng.integers(1, 90, 6)
     return {
-        "history_items": [*items, "", ""],
-        "history_counts": [*rng.integers(1, 9, 6).tolist(), 0, 0],
-        "history_decayed": [*rng.uniform(0.5, 8, 6).astype(np.float32).tolist(), 0.0, 0.0],
-        "history_last_times": [*(int(NOW.timestamp()) - 86_400 * day for day in days.tolist()), 0, 0],
+        "history_items": list(items),
+        "history_counts": rng.integers(1, 9, 6).tolist(),
+        "history_decayed": rng.uniform(0.5, 8, 6).astype(np.float32).tolist(),
+        "history_last_times": [int(NOW.timestamp()) - 86_400 * day for day in days.tolist()],
     }
 
 

@@ -26,13 +26,13 @@ class ByColumn:
 
 
 def history(items, counts, days_ago):
-    """A user row's history columns, as the store keeps them: padded with nothing."""
+    """A user row's history columns, as the store keeps them."""
     seconds = [int(NOW.timestamp() - day * 86_400) for day in days_ago]
     return {
-        "history_items": [*items, "", ""],
-        "history_counts": [*counts, 0, 0],
-        "history_decayed": [*(float(count) for count in counts), 0.0, 0.0],
-        "history_last_times": [*seconds, 0, 0],
+        "history_items": list(items),
+        "history_counts": list(counts),
+        "history_decayed": [float(count) for count in counts],
+        "history_last_times": seconds,
     }
 
 

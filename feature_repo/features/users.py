@@ -52,21 +52,21 @@ user_history = FeatureView(
     entities=[user],
     ttl=timedelta(0),  # a purchase stays known for ever
     source=user_history_source,
-    description="One row per basket, that basket included; 256 slots, padded with '' and 0, best first",
+    description="One row per basket, that basket included; n <= 2,048 items, best first",
     schema=[
         Field(
-            name="history_items", dtype=Array(String), description="(256,) items, largest decayed count first"
+            name="history_items", dtype=Array(String), description="(n,) items, largest decayed count first"
         ),
-        Field(name="history_counts", dtype=Array(Int64), description="(256,) baskets with the item"),
+        Field(name="history_counts", dtype=Array(Int64), description="(n,) baskets with the item"),
         Field(
             name="history_decayed",
             dtype=Array(Float32),
-            description="(256,) decayed count at the item's own last time, half-life 91 days",
+            description="(n,) decayed count at the item's own last time, half-life 91 days",
         ),
         Field(
             name="history_last_times",
             dtype=Array(Int64),
-            description="(256,) epoch seconds of the item's last basket",
+            description="(n,) epoch seconds of the item's last basket",
         ),
     ],
 )

@@ -5,7 +5,7 @@ values that were known at each row's instant, as an Arrow table; no value become
 
 A join has two halves. The narrow one reads only keys and timestamps and gives each entity row the position
 of its feature row (an ASOF join, so the cost does not grow with the age of the data). The wide one reads the
-values, in one pass, only at those positions. An array of 256 slots is thus never part of a join.
+values, in one pass, only at those positions. An array of 2,000 slots is thus never part of a join.
 
 Which row is known at instant T, of those with equal keys:
     event time <= T; the latest event time wins; of equal ones the later creation wins, then the later row;

@@ -2,7 +2,7 @@
 
 Both retrieve the same views for the same shoppers at the same instants, each in a process of its own, so that
 CPU seconds and peak memory are each one's own. Weekly statistics are narrow and many rows long; histories are
-one row a basket with four arrays of 256 slots, which a join that copies its candidates cannot afford.
+one row a basket with four arrays of up to 2,048 slots, which a join that copies its candidates cannot afford.
 """
 
 import resource

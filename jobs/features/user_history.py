@@ -36,28 +36,25 @@ def history_rows(at: NDArray[np.int64], items: NDArray[np.int64], width: int) ->
     return rows
 
 
-def fixed_width(columns: list[NDArray[np.generic]], width: int, padding: object) -> pa.ListArray:
-    """Columns of different lengths as lists of one width, padded at their end."""
-    padded = np.full((len(columns), width), padding, dtype=columns[0].dtype)
-    for row, column in enumerate(columns):
-        padded[row, : len(column)] = column
-    return pa.ListArray.from_arrays(np.arange(0, padded.size + 1, width, dtype=np.int32), padded.ravel())
+def lists(columns: list[NDArray[np.generic]]) -> pa.ListArray:
+    """One list for each column, without a Python object for any value."""
+    offsets = np.cumsum([0, *map(len, columns)], dtype=np.int32)
+    return pa.ListArray.from_arrays(offsets, np.concatenate(columns))
 
 
 def history_batch(user_id: str, at: NDArray[np.int64], items: pa.Array, width: int) -> pa.RecordBatch:
     """All history rows of one shopper as Arrow; no slot becomes a Python object."""
     names, numbers = np.unique(items.to_numpy(zero_copy_only=False).astype(np.str_), return_inverse=True)
     rows = history_rows(at, numbers.astype(np.int64), width)
-    numbered = fixed_width([history.items for _, history in rows], width, len(names))
-    dictionary = pa.array([*names.tolist(), ""])
+    numbered = lists([history.items for _, history in rows])
     return pa.RecordBatch.from_arrays(
         [
             pa.array([user_id] * len(rows)),
             pa.array([instant for instant, _ in rows], type=pa.timestamp("us", tz="UTC")),
-            pa.ListArray.from_arrays(numbered.offsets, dictionary.take(numbered.values)),
-            fixed_width([history.counts for _, history in rows], width, 0),
-            fixed_width([history.decayed for _, history in rows], width, 0.0),
-            fixed_width([history.last_times for _, history in rows], width, 0),
+            pa.ListArray.from_arrays(numbered.offsets, pa.array(names.tolist()).take(numbered.values)),
+            lists([history.counts for _, history in rows]),
+            lists([history.decayed for _, history in rows]),
+            lists([history.last_times for _, history in rows]),
         ],
         names=[column.strip().split()[0] for column in SCHEMA.split(",")],
     )

@@ -88,8 +88,8 @@ def test_any_missing_feature_is_survived(release, left_out, missing):
     assert shopper(row, release, NOW).known
 
 
-def test_history_of_padding_alone_is_empty(release):
-    """Slots that were never filled are no purchases."""
+def test_a_history_without_items_is_no_purchase(release):
+    """Nothing bought yet is an empty past of an unknown shopper."""
     who = shopper(history([], [], []), release, NOW)
     assert (who.past.items.size, who.known) == (0, False)
 

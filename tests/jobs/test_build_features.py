@@ -29,7 +29,6 @@ from jobs.build_features import (
 )
 from jobs.spark import spark_session
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # PySpark's collect
 VIEWS = {"user_stats": user_view, "user_history": history_view, "item_stats": item_view}
 ARROW_NAMES = {
     "Int64": "int64", "Float64": "double", "String": "string", "Array(Int64)": "list<element: int64>",

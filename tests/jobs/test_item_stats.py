@@ -9,7 +9,6 @@ from feature_rows import CALENDAR, Shop, assert_same_rows, line, local, nasty_sh
 
 from jobs.features.item_stats import item_stats
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # PySpark's collect
 SPANS = ("7d", "28d", "91d", "182d")
 DAY = 86_400e6
 

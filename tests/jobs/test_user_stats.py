@@ -11,7 +11,6 @@ from feature_rows import MICROSECOND, Shop, assert_same_rows, line, local, nasty
 from jobs.build_features import DEPARTMENT_SLOTS
 from jobs.features.user_stats import user_stats
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # PySpark's collect
 SPANS = ("7d", "28d", "91d")
 DAY = 86_400e6
 FEW = ["D03", "D01", "(other)"]  # slots where all 32 would only cost time

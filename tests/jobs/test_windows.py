@@ -12,7 +12,6 @@ from feature_repo.shop_calendar import ShopCalendar
 from jobs.features.purchases import purchases, week_ends, week_of
 from jobs.features.windows import WEEKS, distinct_changes, rolling_sums, running
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # PySpark's collect
 LAST_WEEK = 40
 KEYS = ("a", "b", "never")
 # (key, thing, week): gaps of exactly a window's length, one less and one more, and random ones.
