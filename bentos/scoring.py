@@ -13,14 +13,8 @@ from feature_repo.pair_features import PAIR_FEATURES, Floats, Positions, pair_fe
 def matrix_columns(user_features: list[str], item_features: list[str]) -> tuple[str, ...]:
     """Names of the ranker's columns, in their order."""
     scores = tuple(f"score_{name}" for name in SOURCES)
-    return (
-        *item_features,
-        *user_features,
-        *PAIR_FEATURES,
-        *scores,
-        "department_share",
-        "score_two_tower_rank",
-    )
+    ranks = tuple(f"rank_{name}" for name in SOURCES)
+    return (*item_features, *user_features, *PAIR_FEATURES, *scores, *ranks, "department_share")
 
 
 def matrix(release: Release, shopper: Shopper, candidates: Candidates, item_features: Floats) -> Floats:
@@ -31,18 +25,23 @@ def matrix(release: Release, shopper: Shopper, candidates: Candidates, item_feat
     items, n = candidates.items, len(candidates.items)
     slots = release.arrays["department_slot_of"][release.catalogue.departments[items]]
     scores = np.where(np.isinf(candidates.scores), np.float32(np.nan), candidates.scores)
-    two_tower = candidates.scores[:, list(SOURCES).index("two_tower")]
-    ranks = np.empty(n, dtype=np.float32)
-    ranks[np.argsort(-two_tower, kind="stable")] = np.arange(n, dtype=np.float32)
     parts = [
         item_features,
         np.broadcast_to(shopper.scalars, (n, len(shopper.scalars))),
         pair_features(shopper.past, item_groups(release), items, shopper.tenure_days),
         scores,
+        ranks(scores),
         shopper.department_shares[slots][:, None],
-        ranks[:, None],
     ]
     return np.concatenate(parts, axis=1, dtype=np.float32)
+
+
+def ranks(scores: Floats) -> Floats:
+    """Place of each candidate in each source's order of the candidates, 0 first: as `scores`, NaN for NaN."""
+    order = np.argsort(-scores, axis=0, kind="stable")  # NaN comes last
+    places = np.empty_like(scores)
+    np.put_along_axis(places, order, np.arange(len(scores), dtype=np.float32)[:, None], axis=0)
+    return np.where(np.isnan(scores), np.float32(np.nan), places)
 
 
 def margins(ranker: Any, rows: Floats) -> Floats:

@@ -4,7 +4,7 @@ In: the tables and Feast's offline store. Out: a `Release` without metrics, as o
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -66,17 +66,17 @@ class Instant:
 
 
 def instants_of(
-    sources: Sources, world: World, split: Split, towers: Arrays, instants: tuple[datetime, ...]
+    sources: Sources, world: World, instants: Sequence[datetime], towers: Sequence[Arrays]
 ) -> list[Instant]:
-    """Assemble the release, and read the features, of several instants at once."""
-    user_ids = sources.warehouse.user_ids(split.test.instant)
+    """Assemble the release, and read the features, of several instants, each with its own towers."""
     items = item_rows(sources.store, world.item_ids.tolist(), instants)
     assembled = []
     for number, instant in enumerate(instants):
+        user_ids = sources.warehouse.user_ids(instant)
         users = user_rows(
             sources.store, entity_frame("user_id", user_ids, [instant]), world.item_ids.tolist()
         )
-        assembled.append(instant_of(sources, world, towers, instant, users, items, number))
+        assembled.append(instant_of(sources, world, towers[number], instant, users, items, number))
     return assembled
 
 
@@ -202,8 +202,8 @@ def fit(
     report(f"catalogue history: {len(world):,} items sold before the cut")
     bought = retrieval_examples(sources, world, split)
     report(f"retrieval: {len(bought):,} purchases by {len(bought.queries):,} shoppers-as-of-a-week")
-    towers = train_towers(bought, options, report)
-    instants = instants_of(sources, world, split, towers, split.instants)
+    towers = train_towers(bought, split.stages, options, report)
+    instants = instants_of(sources, world, split.instants, towers)
     final = instants[-1].release
     windows, rng = [], np.random.default_rng(split.cut)
     for instant, window in zip(instants, split.ranker, strict=False):

@@ -6,7 +6,7 @@ In: examples (who, what, when) over point-in-time arrays. Out: the towers as pla
 popularity-prior dimension so that only what is personal has to be learnt.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ class TowerOptions:
     hidden: int = 256
     batch_size: int = 512
     epochs: int = 1
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     identity_min_sales: int = 50  # fewer sales teach an item's own vector nothing
     seed: int = 7
 
@@ -63,11 +63,20 @@ def standardisation(matrix: Floats) -> tuple[Floats, Floats]:
     return matrix.mean(axis=0, dtype=np.float64).astype(np.float32), scale.astype(np.float32)
 
 
-def item_standardisation(examples: Examples) -> tuple[Floats, Floats]:
-    """Standardisation of (text, numbers); numbers over the examples, so that popular items count."""
-    text = standardisation(examples.text_vectors)
-    numbers = standardisation(examples.item_numbers[examples.instant, examples.item])
-    return np.concatenate([text[0], numbers[0]]), np.concatenate([text[1], numbers[1]])
+def scaling_of(examples: Examples, rows: NDArray[np.intp]) -> Arrays:
+    """How both towers' inputs are standardised, from some of the examples.
+
+    Numbers of items are taken over purchases, so that popular items count.
+    """
+    query = standardisation(examples.queries[np.unique(examples.query[rows])])
+    text = standardisation(examples.text_vectors[np.unique(examples.item[rows])])
+    numbers = standardisation(examples.item_numbers[examples.instant[rows], examples.item[rows]])
+    return {
+        "query_mean": query[0],
+        "query_scale": query[1],
+        "item_mean": np.concatenate([text[0], numbers[0]]),
+        "item_scale": np.concatenate([text[1], numbers[1]]),
+    }
 
 
 def identity_of(items: Positions, n_items: int, min_sales: int) -> Positions:
@@ -76,25 +85,35 @@ def identity_of(items: Positions, n_items: int, min_sales: int) -> Positions:
     return np.where(enough, np.cumsum(enough), 0).astype(np.int32)
 
 
-def batch_of(examples: Examples, identity: Positions, scaling: Mapping[str, Floats]) -> Callable[[Any], Any]:
-    """A TensorFlow function from example numbers (batch,) to the towers' inputs."""
+def held_examples(examples: Examples, scaling: Mapping[str, Floats]) -> dict[str, Any]:
+    """The examples' matrices as TensorFlow constants, queries standardised."""
     import tensorflow as tf
 
-    probability = np.bincount(examples.item, minlength=len(examples.text_vectors)) / len(examples)
     constants = {
         "queries": standardised(examples.queries, scaling["query_mean"], scaling["query_scale"]),
         "text": examples.text_vectors,
         "numbers": examples.item_numbers,
         "prior": examples.log_popularity,
         "categories": examples.categories,
-        "identity": identity,
-        "probability": probability.astype(np.float32),
         "query": examples.query,
         "item": examples.item,
         "instant": examples.instant,
+        "item_mean": scaling["item_mean"],
+        "item_scale": scaling["item_scale"],
     }
-    held = {name: tf.constant(value) for name, value in constants.items()}
-    mean, scale = tf.constant(scaling["item_mean"]), tf.constant(scaling["item_scale"])
+    return {name: tf.constant(value) for name, value in constants.items()}
+
+
+def batch_of(
+    held: Mapping[str, Any], identity: Positions, probability: NDArray[np.float64]
+) -> Callable[[Any], Any]:
+    """A TensorFlow function from example numbers (batch,) to the towers' inputs.
+
+    `held` is what `held_examples` made; `identity` and `probability` (of being in a batch) are (n_items,).
+    """
+    import tensorflow as tf
+
+    own = {"identity": tf.constant(identity), "probability": tf.constant(probability, dtype=tf.float32)}
 
     def gather(rows: Any) -> dict[str, Any]:
         item, instant = tf.gather(held["item"], rows), tf.gather(held["instant"], rows)
@@ -102,11 +121,11 @@ def batch_of(examples: Examples, identity: Positions, scaling: Mapping[str, Floa
         inputs = tf.concat([tf.gather(held["text"], item), tf.gather_nd(held["numbers"], when)], axis=1)
         return {
             "query": tf.gather(held["queries"], tf.gather(held["query"], rows)),
-            "item": tf.clip_by_value((inputs - mean) * scale, -CLIP, CLIP),
+            "item": tf.clip_by_value((inputs - held["item_mean"]) * held["item_scale"], -CLIP, CLIP),
             "prior": tf.gather_nd(held["prior"], when),
             "category": tf.gather(held["categories"], item),
-            "identity": tf.gather(held["identity"], item),
-            "probability": tf.gather(held["probability"], item),
+            "identity": tf.gather(own["identity"], item),
+            "probability": tf.gather(own["probability"], item),
             "item_id": item,
         }
 
@@ -181,39 +200,46 @@ def tower_arrays(model: Any, identity: Positions, scaling: Mapping[str, Floats])
 
 def train_towers(
     examples: Examples,
+    stages: Sequence[int],
     options: TowerOptions | None = None,
     report: Callable[[str], None] = lambda line: None,  # noqa: ARG005
-) -> Arrays:
-    """Train on all examples and return the towers as arrays.
+) -> list[Arrays]:
+    """Train in the order of time; the towers as they stood after each stage, as arrays.
 
-    `report` receives one line per epoch. Raises ValueError without examples.
+    `stages` are numbers of instants, rising: stage k learns from the examples whose `instant` is below
+    stages[k] and was not yet in a stage before. So what a later moment is scored with knows all that is
+    before it and nothing after: a retrieval model that ends months before the ranker's windows is worse than
+    popularity. `report` receives one line per stage. Raises ValueError for a stage without examples.
     """
     tf = import_tensorflow()
     import tf_keras as keras
 
     options = options or TowerOptions()
-    if not len(examples):
+    learnt = [np.flatnonzero(examples.instant < stage) for stage in stages]
+    if not len(learnt[0]):
         raise ValueError("No purchases to learn retrieval from; choose a later cut or ingest more weeks")
     keras.utils.set_random_seed(options.seed)
-    query_mean, query_scale = standardisation(examples.queries)
-    item_mean, item_scale = item_standardisation(examples)
-    scaling = {
-        "query_mean": query_mean,
-        "query_scale": query_scale,
-        "item_mean": item_mean,
-        "item_scale": item_scale,
-    }
-    identity = identity_of(examples.item, len(examples.text_vectors), options.identity_min_sales)
-    model = two_tower_model(options, int(identity.max()) + 1, examples.n_categories)
+    scaling = scaling_of(examples, learnt[0])
+    held, n_items = held_examples(examples, scaling), len(examples.text_vectors)
+    identities = identity_of(examples.item[learnt[-1]], n_items, options.identity_min_sales)
+    model = two_tower_model(options, int(identities.max()) + 1, examples.n_categories)
     model.compile(optimizer=keras.optimizers.legacy.Adam(options.learning_rate))
-    batches = (
-        tf.data.Dataset.range(len(examples))
-        .shuffle(len(examples), seed=options.seed)
-        .batch(options.batch_size)
-        .map(batch_of(examples, identity, scaling))
-        .prefetch(2)
-    )
-    for epoch in range(options.epochs):
-        history = model.fit(batches, epochs=1, verbose=0)
-        report(f"two-tower epoch {epoch + 1}/{options.epochs}: loss {history.history['loss'][-1]:.4f}")
-    return tower_arrays(model, identity, scaling)
+    found = []
+    for number, known in enumerate(learnt):
+        new = np.setdiff1d(known, learnt[number - 1]) if number else known
+        # Which items have a vector of their own is known by now, not by the last stage.
+        enough = identity_of(examples.item[known], n_items, options.identity_min_sales) > 0
+        identity = np.where(enough, identities, 0).astype(np.int32)
+        counts = np.bincount(examples.item[new], minlength=n_items)
+        batches = (
+            tf.data.Dataset.from_tensor_slices(new)
+            .shuffle(len(new), seed=options.seed)
+            .batch(options.batch_size)
+            .map(batch_of(held, identity, counts / len(new)))
+            .prefetch(2)
+        )
+        history = model.fit(batches, epochs=options.epochs, verbose=0)
+        report(f"two-tower stage {number + 1}/{len(stages)}: {len(new):,} purchases,"
+               f" loss {history.history['loss'][-1]:.4f}")  # fmt: skip
+        found.append(tower_arrays(model, identity, scaling))
+    return found

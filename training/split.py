@@ -1,8 +1,8 @@
 """Who may know what: the temporal split of one cut.
 
 A cut w knows everything up to the end of week w and is tested on weeks w+1 and w+2. The ranker learns
-on windows of two weeks that end at the cut; the retrieval model learns on the weeks before the first
-of them, so that its scores are as new to the ranker as they are to the test.
+on windows of two weeks that end at the cut. The retrieval model learns in the order of time and stands
+still at the start of each window, so that its scores are as new to the ranker as they are to the test.
 """
 
 from dataclasses import dataclass
@@ -31,12 +31,17 @@ class Split:
     cut: int
     test: Window
     ranker: tuple[Window, ...]
-    retrieval_weeks: tuple[int, ...]
+    retrieval_weeks: tuple[int, ...]  # what retrieval learns from, up to the cut
 
     @property
     def instants(self) -> tuple[datetime, ...]:
         """Instants at which a release is assembled: each ranker window's, then the cut."""
         return (*(window.instant for window in self.ranker), self.test.instant)
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """How many of the retrieval weeks are over at each of the instants."""
+        return tuple(window.first - self.retrieval_weeks[0] for window in (*self.ranker, self.test))
 
 
 def window(calendar: ShopCalendar, first: int) -> Window:
@@ -46,7 +51,7 @@ def window(calendar: ShopCalendar, first: int) -> Window:
 
 
 def temporal_split(
-    calendar: ShopCalendar, cut: int, *, ranker_windows: int = 6, retrieval_weeks: int = 26
+    calendar: ShopCalendar, cut: int, *, ranker_windows: int = 6, retrieval_weeks: int = 40
 ) -> Split:
     """Split at the end of week `cut`.
 
@@ -61,5 +66,5 @@ def temporal_split(
         cut=cut,
         test=window(calendar, cut + 1),
         ranker=tuple(window(calendar, first) for first in range(first_ranker, cut, WINDOW_WEEKS)),
-        retrieval_weeks=tuple(range(first_retrieval, first_ranker)),
+        retrieval_weeks=tuple(range(first_retrieval, cut + 1)),
     )

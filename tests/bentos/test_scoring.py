@@ -28,7 +28,7 @@ def scored(release):
 def test_column_names_are_distinct():
     """No name stands for two columns, and none is forgotten."""
     assert len(set(COLUMNS)) == len(COLUMNS)
-    extra = {f"score_{name}" for name in SOURCES} | {"department_share", "score_two_tower_rank"}
+    extra = {f"{what}_{name}" for what in ("score", "rank") for name in SOURCES} | {"department_share"}
     assert set(COLUMNS) == {*ITEM_FEATURES, *USER_FEATURES, *PAIR_FEATURES} | extra
 
 
@@ -66,12 +66,14 @@ def test_score_columns_are_the_sources_opinions(scored, release):
     assert np.isnan(columns["score_buy_again"]).sum() == len(candidates.items) - 3
 
 
-def test_rank_column_counts_better_candidates(scored, release):
-    """A candidate's rank is how many candidates the two-tower puts before it, ties by position."""
+def test_rank_columns_count_better_candidates(scored, release):
+    """A candidate's rank is how many candidates a source puts before it, ties by position, NaN unscored."""
     who, candidates, _, columns = scored
-    scores = SOURCES["two_tower"](release, who)[candidates.items].tolist()
-    order = sorted(range(len(scores)), key=lambda row: (-scores[row], row))
-    assert columns["score_two_tower_rank"].tolist() == [order.index(row) for row in range(len(scores))]
+    for name, source in SOURCES.items():
+        scores = source(release, who)[candidates.items].tolist()
+        order = sorted(range(len(scores)), key=lambda row: (-scores[row], row))
+        ranks = [order.index(row) if scores[row] > -np.inf else np.nan for row in range(len(scores))]
+        np.testing.assert_array_equal(columns[f"rank_{name}"], ranks)
 
 
 def test_department_share_is_that_of_the_items_department(scored):

@@ -1,5 +1,7 @@
 """The two-tower model on a planted world: users of one taste buy items of one text."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -34,7 +36,7 @@ def planted(seed=5):
 @pytest.fixture(scope="module")
 def towers():
     """Towers trained on the planted world."""
-    return train_towers(planted(), OPTIONS)
+    return train_towers(planted(), [2], OPTIONS)[0]
 
 
 def scores(towers, examples):
@@ -73,7 +75,8 @@ def test_exported_arrays_equal_the_tensorflow_model():
     }
     identity = identity_of(examples.item, N_ITEMS, 60)
     model = retrieval.two_tower_model(OPTIONS, int(identity.max()) + 1, 1)
-    batch = retrieval.batch_of(examples, identity, scaling)(tf.range(64, dtype=tf.int64))
+    held = retrieval.held_examples(examples, scaling)
+    batch = retrieval.batch_of(held, identity, np.ones(N_ITEMS))(tf.range(64, dtype=tf.int64))
     expected = tf.reduce_sum(model.query_vectors(batch) * model.item_vectors(batch), axis=1).numpy()
     arrays = retrieval.tower_arrays(model, identity, scaling)
     queries = examples.queries[examples.query[:64]]
@@ -96,17 +99,33 @@ def test_items_with_few_sales_have_no_vector_of_their_own(towers):
     assert not towers["item_identity"][0].any()
 
 
+def test_a_stage_knows_nothing_of_what_follows():
+    """Other purchases after a stage's end leave the towers of that stage alone, and change later ones."""
+    options = TowerOptions(dimensions=4, hidden=8, batch_size=512, epochs=1, identity_min_sales=40)
+    examples = planted()
+    late = examples.instant == 1
+    other = np.where(late, (examples.item + 1) % N_ITEMS, examples.item).astype(np.int32)
+    changed = replace(examples, item=other, query=np.where(late, 0, examples.query).astype(np.int32))
+    first, second = (train_towers(each, [1, 2], options) for each in (examples, changed))
+    by_place = first[0]["item_identity_of"] > 0, second[0]["item_identity_of"] > 0
+    np.testing.assert_array_equal(*by_place)
+    examples = replace(examples, item_numbers=examples.item_numbers[:1])
+    np.testing.assert_allclose(scores(first[0], examples), scores(second[0], examples), rtol=1e-4, atol=1e-5)
+    assert np.abs(scores(first[1], examples) - scores(second[1], examples)).max() > 1e-2
+
+
 def test_training_twice_gives_the_same_towers():
     """One seed, one result."""
     options = TowerOptions(dimensions=4, hidden=8, batch_size=512, epochs=1)
-    first, second = train_towers(planted(), options), train_towers(planted(), options)
-    for name, array in first.items():
-        np.testing.assert_allclose(array, second[name], rtol=1e-5, atol=1e-6, err_msg=name)
+    first, second = (train_towers(planted(), [1, 2], options) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        for name, array in one.items():
+            np.testing.assert_allclose(array, other[name], rtol=1e-5, atol=1e-6, err_msg=name)
 
 
 def test_no_purchases_is_an_error_with_a_remedy():
     """An empty training set does not train a random model."""
     examples = planted()
-    empty = Examples(**{**vars(examples), "query": examples.query[:0], "item": examples.item[:0]})
+    empty = Examples(**{**vars(examples), "instant": examples.instant + 2})
     with pytest.raises(ValueError, match="No purchases to learn retrieval from"):
-        train_towers(empty)
+        train_towers(empty, [2])

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bentos.candidates import draw
+from bentos.candidates import SOURCES, draw
 from feature_repo.store import open_store
 from training import ranking
 from training.fit import Sources, instants_of, window_examples
@@ -44,7 +44,7 @@ def instant(sources, window):
         towers |= {f"{tower}_kernel_2": np.zeros((3, DIM)), f"{tower}_bias_2": np.zeros(DIM)}
         towers |= {f"{tower}_mean": np.zeros(width), f"{tower}_scale": np.ones(width)}
     towers |= {"category_vectors": np.zeros((len(world.categories.names), DIM)), "prior_scale": np.float32(1)}
-    return instants_of(sources, world, split, towers, (window.instant,))[0]
+    return instants_of(sources, world, (window.instant,), [towers])[0]
 
 
 class Recount:
@@ -162,7 +162,11 @@ def test_every_column_of_sampled_pairs_is_what_was_known_then(
         for place in rng.choice(len(pairs.labels), min(8, len(pairs.labels)), replace=False):
             item, row = str(items[place]), dict(zip(columns, pairs.rows[place].tolist(), strict=True))
             expected = recount.row(user, item)
-            assert expected.keys() == row.keys() - {"score_two_tower_rank"}
+            for source in SOURCES:
+                scores = pairs.rows[:, columns.index(f"score_{source}")]
+                better = int((scores > scores[place]).sum() + (scores[:place] == scores[place]).sum())
+                expected[f"rank_{source}"] = None if np.isnan(scores[place]) else better
+            assert expected.keys() == row.keys()
             for name, value in expected.items():
                 wanted = math.nan if value is None else value
                 assert row[name] == pytest.approx(wanted, rel=2e-5, abs=1e-6, nan_ok=True), name
