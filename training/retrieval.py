@@ -198,6 +198,16 @@ def tower_arrays(model: Any, identity: Positions, scaling: Mapping[str, Floats])
     return arrays
 
 
+def mean_loss_of_fit(model: Any, batches: Any, epochs: int) -> float:
+    """Train on `batches`; the mean loss over them (Keras itself would report the last one's)."""
+    import tf_keras as keras
+
+    losses: list[float] = []
+    kept = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: losses.append(logs["loss"]))
+    model.fit(batches, epochs=epochs, verbose=0, callbacks=[kept])
+    return float(np.mean(losses))
+
+
 def train_towers(
     examples: Examples,
     stages: Sequence[int],
@@ -238,8 +248,7 @@ def train_towers(
             .map(batch_of(held, identity, counts / len(new)))
             .prefetch(2)
         )
-        history = model.fit(batches, epochs=options.epochs, verbose=0)
-        report(f"two-tower stage {number + 1}/{len(stages)}: {len(new):,} purchases,"
-               f" loss {history.history['loss'][-1]:.4f}")  # fmt: skip
+        loss = mean_loss_of_fit(model, batches, options.epochs)
+        report(f"two-tower stage {number + 1}/{len(stages)}: {len(new):,} purchases, loss {loss:.3f}")
         found.append(tower_arrays(model, identity, scaling))
     return found
