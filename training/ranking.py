@@ -31,7 +31,7 @@ PARAMETERS = MappingProxyType(
     }
 )
 ROUNDS = 300
-NEGATIVES_PER_SHOPPER = 80
+NEGATIVES_PER_SHOPPER = 40  # cut 43: as good as 80, in 60 % of the time; 25 is worse
 
 
 @dataclass(frozen=True)
