@@ -33,7 +33,9 @@ def call(tmp_path, monkeypatch):
     """Call `endcap` in this process over an empty state folder."""
     monkeypatch.setenv("ENDCAP_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("ENDCAP_REPORTS", str(tmp_path / "reports"))
-    return lambda *words: CliRunner().invoke(endcap, words)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # Spark leaves a handler of its own
+    yield lambda *words: CliRunner().invoke(endcap, words)
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("verb", VERBS)
