@@ -35,6 +35,7 @@ def run(settings: Settings, cut: int) -> Result:
         instant_at_cut(sources, split, release),
         release,
         lambda line: print(f"  {line}", file=sys.stderr, flush=True),  # noqa: T201
+        threads=settings.threads,
     )
     write(records, settings.reports)
     return Result(

@@ -63,7 +63,13 @@ def lift_records(stack: PerUser, baseline: PerUser, tags: Record) -> list[Record
 
 
 def task_records(
-    sources: Sources, split: Split, instant: Instant, release: Release, task: str, report: Report
+    sources: Sources,
+    split: Split,
+    instant: Instant,
+    release: Release,
+    task: str,
+    report: Report,
+    threads: int,
 ) -> list[Record]:
     """All records of one task."""
     purchases = sources.warehouse.purchases(split.test)
@@ -75,7 +81,7 @@ def task_records(
         )
     truth = truth_of(shoppers)
     records, per_user = [], {}
-    for model, lists in ranked_lists(instant, release, shoppers.shoppers, task).items():
+    for model, lists in ranked_lists(instant, release, shoppers.shoppers, task, threads=threads).items():
         per_user[model] = calc_per_user(lists, truth, METRICS)
         tags = {"task": task, "model": model, "cut": split.cut, "users": len(shoppers.shoppers)}
         records += model_records(per_user[model], lists, len(release.catalogue.item_ids), tags)
@@ -87,9 +93,11 @@ def task_records(
 
 
 def evaluation_records(
-    sources: Sources, split: Split, instant: Instant, release: Release, report: Report
+    sources: Sources, split: Split, instant: Instant, release: Release, report: Report, *, threads: int = 1
 ) -> list[Record]:
     """Tidy records of every model and task at one cut."""
     return [
-        record for task in TASKS for record in task_records(sources, split, instant, release, task, report)
+        record
+        for task in TASKS
+        for record in task_records(sources, split, instant, release, task, report, threads)
     ]

@@ -205,10 +205,12 @@ def fit(
     towers = train_towers(bought, split.stages, options, report)
     instants = instants_of(sources, world, split.instants, towers)
     final = instants[-1].release
-    windows, rng = [], np.random.default_rng(split.cut)
+    windows = []
     for instant, window in zip(instants, split.ranker, strict=False):
         examples = window_examples(instant, sources.warehouse.purchases(window), window.instant)
-        windows.append(pairs(instant.release, instant.item_features, examples, rng))
+        windows.append(
+            pairs(instant.release, instant.item_features, examples, seed=split.cut, threads=threads)
+        )
         report(f"pairs of weeks {window.first}-{window.last}: {len(examples):,} shoppers")
     rankers = {}
     for task in TASKS:

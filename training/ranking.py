@@ -4,8 +4,10 @@ In: releases assembled as of the ranker's windows and the shoppers of those inst
 Pairs are drawn by the serving path itself; a label is whether the pair was bought within the window.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -59,25 +61,40 @@ def sampled(labels: NDArray[np.bool_], negatives: int, rng: np.random.Generator)
     return np.sort(np.concatenate([np.flatnonzero(labels), others]))
 
 
+def described(
+    release: Release, item_features: Floats, example: Example, rng: np.random.Generator
+) -> dict[str, tuple[Floats, NDArray[np.bool_]]]:
+    """Rows and labels of one shopper's sampled candidates, for each task that has something to teach."""
+    scores = opinions(release, example.shopper)
+    found = {}
+    for task in TASKS:
+        candidates = draw(release, example.shopper, task, scores)
+        bought = np.isin(candidates.items, example.bought)
+        if bought.any() and not bought.all():
+            rows = matrix(release, example.shopper, candidates, item_features[candidates.items])
+            kept = sampled(bought, NEGATIVES_PER_SHOPPER, rng)
+            found[task] = rows[kept], bought[kept]
+    return found
+
+
 def pairs(
-    release: Release, item_features: Floats, examples: Iterable[Example], rng: np.random.Generator
+    release: Release,
+    item_features: Floats,
+    examples: Sequence[Example],
+    *,
+    seed: int,
+    threads: int = 1,
 ) -> dict[str, PairSet]:
     """Draw and describe the pairs of one window, for each task: as the service would score them.
 
     `item_features` (n_catalogue, n_item_features) are as of the window's instant. Shoppers for whom no
-    candidate was bought teach no order and are left out.
+    candidate was bought teach no order and are left out. Each shopper has a generator of their own, so the
+    number of threads changes nothing.
     """
-    found: dict[str, list[tuple[Floats, NDArray[np.bool_]]]] = {task: [] for task in TASKS}
-    for example in examples:
-        scores = opinions(release, example.shopper)
-        for task in TASKS:
-            candidates = draw(release, example.shopper, task, scores)
-            bought = np.isin(candidates.items, example.bought)
-            if bought.any() and not bought.all():
-                described = matrix(release, example.shopper, candidates, item_features[candidates.items])
-                kept = sampled(bought, NEGATIVES_PER_SHOPPER, rng)
-                found[task].append((described[kept], bought[kept]))
-    return {task: pair_set(groups) for task, groups in found.items()}
+    generators = [np.random.default_rng((seed, number)) for number in range(len(examples))]
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(partial(described, release, item_features), examples, generators))
+    return {task: pair_set([groups[task] for groups in found if task in groups]) for task in TASKS}
 
 
 def pair_set(groups: Sequence[tuple[Floats, NDArray[np.bool_]]]) -> PairSet:

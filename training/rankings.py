@@ -4,6 +4,7 @@ The stack's lists come from the serving path, the baselines' from the legacy rul
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -82,12 +83,14 @@ def shown(instant: Instant, release: Release, who: Shopper, task: str) -> dict[s
 
 
 def ranked_lists(
-    instant: Instant, release: Release, shoppers: Sequence[Shopper], task: str
+    instant: Instant, release: Release, shoppers: Sequence[Shopper], task: str, *, threads: int = 1
 ) -> dict[str, NDArray[np.int32]]:
     """Each model's lists: (n_shoppers, DEPTH) catalogue positions, -1 where a list is shorter."""
     lists: dict[str, NDArray[np.int32]] = {}
-    for row, who in enumerate(shoppers):
-        for model, items in shown(instant, release, who, task).items():
-            held = lists.setdefault(model, np.full((len(shoppers), DEPTH), -1, dtype=np.int32))
-            held[row, : len(items)] = items
+    with ThreadPoolExecutor(threads) as pool:
+        by_shopper = pool.map(lambda who: shown(instant, release, who, task), shoppers)
+        for row, by_model in enumerate(by_shopper):
+            for model, items in by_model.items():
+                held = lists.setdefault(model, np.full((len(shoppers), DEPTH), -1, dtype=np.int32))
+                held[row, : len(items)] = items
     return lists

@@ -33,7 +33,7 @@ def test_a_pair_is_described_as_the_service_would(release):
     example = examples(release, 1, 4)[0]
     drawn = draw(release, example.shopper, "all")
     described = matrix(release, example.shopper, drawn, item_features(release)[drawn.items])
-    pair_set = pairs(release, item_features(release), [example], np.random.default_rng(0))["all"]
+    pair_set = pairs(release, item_features(release), [example], seed=1)["all"]
     np.testing.assert_array_equal(pair_set.rows, described)
     np.testing.assert_array_equal(pair_set.labels, np.isin(drawn.items, example.bought))
     assert pair_set.groups.tolist() == [len(drawn.items)]
@@ -47,6 +47,15 @@ def test_both_tasks_are_drawn_as_each_alone(release):
         shared, alone = draw(release, who, task, scores), draw(release, who, task)
         for name in ("items", "scores", "drawn"):
             np.testing.assert_array_equal(getattr(shared, name), getattr(alone, name))
+
+
+def test_threads_change_no_pair(release):
+    """Two threads draw what one draws, in the same order."""
+    several = examples(release, 30, 3)
+    one, two = (pairs(release, item_features(release), several, seed=3, threads=n) for n in (1, 2))
+    for task, expected in one.items():
+        for name, values in vars(expected).items():
+            np.testing.assert_array_equal(getattr(two[task], name), values)
 
 
 def test_sampling_keeps_every_purchase():
@@ -63,15 +72,14 @@ def test_shoppers_who_bought_no_candidate_are_left_out(release):
     """They hold no order to learn."""
     who = shopper(user_row(), release, NOW)
     nothing = Example(who, np.empty(0, dtype=np.int32))
-    found = pairs(release, item_features(release), [nothing], np.random.default_rng(0))
+    found = pairs(release, item_features(release), [nothing], seed=1)
     assert [len(found[task].labels) for task in ("all", "discover")] == [0, 0]
 
 
 def test_the_ranker_learns_a_planted_rule(release):
     """Items bought more than twice come first for new shoppers."""
-    rng = np.random.default_rng(1)
     features = item_features(release)
-    pair_set = pairs(release, features, examples(release, 120, 1), rng)["all"]
+    pair_set = pairs(release, features, examples(release, 120, 1), seed=1)["all"]
     ranker = train_ranker(joined([pair_set]), ranker_columns(release), threads=1, rounds=30)
     for example in examples(release, 10, 2):
         drawn = draw(release, example.shopper, "all")
