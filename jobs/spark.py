@@ -40,7 +40,7 @@ def spark_session(settings: Settings, name: str) -> Any:
             .config("spark.ui.showConsoleProgress", str(sys.stderr.isatty()).lower())
             .config(
                 "spark.driver.extraJavaOptions",
-                f"-XX:+UseSerialGC -Dlog4j2.configurationFile={LOGGING.as_uri()}",
+                f"-XX:+UseParallelGC -Dlog4j2.configurationFile={LOGGING.as_uri()}",
             )
         )
     session = (
