@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from training.quality_report import HEADER, HOW_TO_READ, LIFT_NOTE, MODEL_NAMES, Block
+from training.quality_report import HEADER, HOW_TO_READ, LIFT_GAP, LIFT_NOTE, MODEL_NAMES, Block
 
 STYLE = """
 :root { --ink: #1f2937; --pale: #6b7280; --line: #e5e7eb; --strong: #0f766e; --wash: #f0fdfa; }
@@ -56,7 +56,8 @@ def _card(block: Block) -> str:
     """Headline of a task: the stack's recall@10 and its lift over the first baseline."""
     row = next((row for row in block.rows if row[0] == MODEL_NAMES["stack"]), block.rows[0])
     value, _, interval = row[1].partition(" ")
-    over = "".join(f"<br>{escape(lift)} over {escape(model)}" for model, lift in block.lifts[:1])
+    lifts = [(model, lift.partition(LIFT_GAP)[0]) for model, lift in block.lifts[:1]]
+    over = "".join(f"<br>{escape(lift)} over {escape(model)}" for model, lift in lifts)
     name = escape(block.title.partition(",")[0])
     below = f"<span>{escape(interval)}{over}</span>"
     return f'<div class="card"><span>{name}, recall@10</span><b>{escape(value)}</b>{below}</div>'

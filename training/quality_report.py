@@ -39,8 +39,10 @@ TASK_NAMES = {
 COLUMNS = ("recall@10", "recall@20", "recall@100", "ndcg@10", "hit@10", "coverage@10")
 WITH_INTERVAL = ("recall@10", "recall@100")
 SHORT = {"recall@10": "R@10", "recall@20": "R@20", "recall@100": "R@100", "ndcg@10": "NDCG@10"}
-LIFT_METRIC = "recall@10"
-LIFT_NOTE = f"Lift in {LIFT_METRIC}, with 95 % intervals over the same users:"
+LIFT_METRIC = "recall@10"  # the one that is drawn
+LIFT_METRICS = ("recall@10", "recall@100", "ndcg@10")
+LIFT_GAP = "   "
+LIFT_NOTE = "Lift, with 95 % intervals over the same users:"
 HOW_TO_READ = (
     "Recall@k is the share of what a shopper bought in the two weeks after the cut that stood in the top k, "
     "counting items that no model could name. Everything up to the cut was known, nothing after it. "
@@ -57,7 +59,7 @@ class Block:
     cut: int
     title: str
     rows: tuple[tuple[str, ...], ...]  # the model's name, then one cell per column
-    lifts: tuple[tuple[str, str], ...]  # (over which model, lift with its interval)
+    lifts: tuple[tuple[str, str], ...]  # (over which model, lifts with their intervals)
     best: tuple[frozenset[int], ...]  # rows of the highest value in each column
 
 
@@ -125,14 +127,21 @@ def _best(column: Sequence[Record | None]) -> frozenset[int]:
 
 
 def _lifts(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
-    """Lifts of the stack, over the segment rule (the system to beat) first."""
-    lifts = {
-        r["versus"]: r
-        for r in records
-        if r.get("versus") and r["model"] == "stack" and r["metric"] == LIFT_METRIC
-    }
-    order = sorted(lifts, key=lambda model: (model != "segment", _place(model, MODEL_NAMES)))
-    return tuple((model_name(model), _lift(lifts[model])) for model in order)
+    """Lifts of the stack, over the segment rule (the system to beat) first; each of LIFT_METRICS by name."""
+    lifts = {(r["versus"], r["metric"]): r for r in records if r.get("versus") and r["model"] == "stack"}
+    models = {model for model, metric in lifts if metric in LIFT_METRICS}
+    order = sorted(models, key=lambda model: (model != "segment", _place(model, MODEL_NAMES)))
+    return tuple(
+        (
+            model_name(model),
+            LIFT_GAP.join(
+                f"{SHORT[metric]} {_lift(lifts[model, metric])}"
+                for metric in LIFT_METRICS
+                if (model, metric) in lifts
+            ),
+        )
+        for model in order
+    )
 
 
 def _lift(record: Record) -> str:

@@ -80,10 +80,12 @@ def test_unknown_models_and_tasks_come_last(records: list[dict]):
 
 
 def test_lift_over_the_segment_rule_leads(records: list[dict]):
-    """Lifts in recall@10 carry their sign and interval; the rule to beat comes first."""
+    """Lifts carry their metric, sign and interval; the rule to beat comes first."""
     lines = table(records).split("\n\n")[0].splitlines()
-    assert lines[-4].startswith("Lift in recall@10")
-    assert lines[-3].split(maxsplit=2) == ["Endcap", "over", "segment rule  +42.0% [+38.0%, +47.0%]"]
+    assert lines[-4].startswith("Lift, with 95 % intervals")
+    assert lines[-3].split(maxsplit=2) == [
+        "Endcap", "over", "segment rule  R@10 +42.0% [+38.0%, +47.0%]   NDCG@10 +42.0% [+38.0%, +47.0%]",
+    ]  # fmt: skip
     assert [line.split("over ")[1].split("  ")[0].strip() for line in lines[-3:]] == [
         "segment rule", "buy again", "top sellers",
     ]  # fmt: skip
@@ -117,7 +119,7 @@ def test_undefined_figures_are_said_to_be(records: list[dict], nothing: float | 
     ]
     text = table([*gone, *(row for row in records if row["model"] != "stack")])
     assert text.splitlines()[2].split() == ["Endcap", "-", "-", "-", "-", "-", "-"]
-    assert "segment rule  undefined (it never hits)" in text
+    assert "segment rule  R@10 undefined (it never hits)" in text
     write([*gone, *records], tmp_path)
     assert json.loads((tmp_path / "quality.json").read_text())[0]["value"] is None
 
