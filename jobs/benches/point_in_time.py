@@ -5,6 +5,7 @@ CPU seconds and peak memory are each one's own. Weekly statistics are narrow and
 one row a basket with four arrays of up to 2,048 slots, which a join that copies its candidates cannot afford.
 """
 
+import os
 import resource
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -46,8 +47,13 @@ def records(settings: Settings) -> Iterator[Record]:
 
 def apart(settings: Settings, design: str, view: str, rows: int) -> Cost:
     """`retrieval` in a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=be_quiet) as process:
         return process.submit(retrieval, settings, design, view, rows).result()
+
+
+def be_quiet() -> None:
+    """Let libraries' remarks of this process go nowhere; its errors travel as exceptions."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def retrieval(settings: Settings, design: str, view: str, rows: int) -> Cost:

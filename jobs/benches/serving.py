@@ -7,15 +7,16 @@ A server of our own answers requests of real shoppers, one after the other. CPU 
 import http.client
 import json
 import os
+import resource
 import statistics
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from feature_repo.settings import Settings
-from jobs.child import session_memory
 from jobs.local_server import LocalServer, local_server
 
 WARM_UP, REQUESTS = 20, 300
@@ -33,7 +34,7 @@ def records(settings: Settings) -> Iterator[Record]:
         cpu, began = cpu_seconds(server), time.perf_counter()
         timed = [client.recommend(user) for user in users]
         seconds, cpu = time.perf_counter() - began, cpu_seconds(server) - cpu
-        memory = sum(session_memory(server.pid).values())
+        memory = sum(int(fields[21]) * resource.getpagesize() for fields in stats(server))
     tags = {"report": "bench_serving", "design": "naive", "store": "sqlite", "concurrency": 1}
     for metric, value, unit in figures([ms for ms, _ in timed], seconds, cpu, memory):
         yield {**tags, "metric": metric, "value": value, "unit": unit}
@@ -89,9 +90,18 @@ def user_ids(settings: Settings, n: int) -> list[str]:
 
 
 def cpu_seconds(server: LocalServer) -> float:
-    """User and system time of all processes of the server's session so far (proc(5))."""
-    ticks = 0
-    for pid in session_memory(server.pid):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
+    """User and system time of all processes of the server so far."""
+    ticks = sum(int(fields[11]) + int(fields[12]) for fields in stats(server))
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def stats(server: LocalServer) -> list[list[str]]:
+    """What proc(5) says of the server's process and all below it, from the state on (its third field)."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it ended while we looked
+            found[int(entry.parent.name)] = entry.read_text().rpartition(")")[2].split()
+    ours = [server.pid]
+    for pid in ours:  # grows while we go through it
+        ours += [child for child, fields in found.items() if int(fields[1]) == pid]
+    return [found[pid] for pid in ours if pid in found]
