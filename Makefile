@@ -11,7 +11,7 @@ UV_VERSION := 0.13.9
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(STAMP) ## Create .venv with all that demo and tests need (again only when the lock changes)
@@ -33,6 +33,10 @@ lint: setup ## Check style, format and types
 .PHONY: bench
 bench: setup ## Measure joins and served requests on what `make demo` has left
 	@$(BIN)/endcap bench
+
+.PHONY: bench-quality
+bench-quality: setup ## Measure quality beside well-known recommenders over three cuts (trains each)
+	@$(BIN)/endcap bench-quality
 
 .PHONY: serve
 serve: setup ## Answer requests on http://127.0.0.1:3000 with the current release

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from feature_repo.settings import Settings
-from jobs.verbs import Instant, Verbs
+from jobs.verbs import Cuts, Instant, Verbs
 
 TERMINATED = 143  # as shells do: 128 + SIGTERM
 TASKS = click.Choice(["all", "discover"])
@@ -247,6 +247,27 @@ def bench(only: str | None) -> None:
     from jobs import bench as benches
 
     benches.run(Settings.from_environment(), only, say=click.echo)
+
+
+@endcap.command("bench-quality")
+@click.option(
+    "--cuts",
+    type=Cuts(),
+    default="49,45,47",
+    show_default=True,
+    help="Weeks whose ends divide known from new; the first two, then all, are also pooled.",
+)
+def bench_quality(cuts: tuple[int, ...]) -> None:
+    """Measure recommendations beside well-known recommenders, over several cuts.
+
+    \b
+    Example:
+      endcap bench-quality --cuts 49,45,47
+    """
+    from jobs.benches.quality import QualityBench
+
+    _heed_termination()
+    QualityBench(Settings.from_environment(), say=click.echo, head=_to_stderr).run(cuts)
 
 
 def _run_step(name: str, arguments: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 endcap demo
 """
 
-import json
 import statistics
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from feature_repo.settings import Settings
 from feature_repo.shop_calendar import ShopCalendar
 from jobs.local_server import local_server
 from jobs.pipeline import Pipeline, Say
+from jobs.publish import quality_records
 from jobs.recommend import TASKS, ask, table
 from jobs.steps import Choices
 
@@ -22,7 +22,7 @@ def run(settings: Settings, choices: Choices, *, say: Say, head: Say) -> None:
     """Do what is not done yet, show how good it is, then ask the served path for one shopper."""
     Pipeline(settings).run(choices, say=say, head=head, notes=False)
     say(f"\nQuality in the two weeks after cut {choices.cut}, never trained on:")
-    say(quality_table(settings))
+    say(quality_table(settings, choices.cut))
     user_id, baskets = typical_user(settings, choices.cut)
     head(f"Starting the server, log in {settings.state / 'serve.log'}")
     with local_server(settings) as server:
@@ -37,14 +37,11 @@ def run(settings: Settings, choices: Choices, *, say: Say, head: Say) -> None:
     )
 
 
-def quality_table(settings: Settings) -> str:
-    """The evaluation as text, read from the report's JSON."""
-    path = settings.reports / "quality.json"
-    if not path.exists():
-        raise FileNotFoundError(f"No quality report in {path}; run: endcap evaluate")
+def quality_table(settings: Settings, cut: int) -> str:
+    """The evaluation of one cut as text, read from the report's JSON."""
     from training import quality_report
 
-    text: str = quality_report.table(json.loads(path.read_text()))
+    text: str = quality_report.table(quality_records(settings, cut))
     return text
 
 

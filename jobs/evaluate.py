@@ -1,11 +1,14 @@
 """Evaluate the release of one cut on the two weeks after it, beside its baselines.
 
-In: state/training/cut-<w>/release. Out: reports/quality.json, .md, .html and plots.
+In: state/training/cut-<w>/release. Out: per_shopper.parquet beside it, and reports/quality.json, .md, .html
+and plots of this cut. The peers are measured by `endcap bench-quality`.
 
     endcap evaluate --cut 49
 """
 
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bentos.blas import use_one_blas_thread
 from bentos.release import load
@@ -13,13 +16,38 @@ from feature_repo.settings import Settings
 from jobs.result import Result
 from jobs.train import release_folder
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def per_shopper_file(settings: Settings, cut: int) -> Path:
+    """Where the values per shopper of one cut's release are kept."""
+    return settings.training / f"cut-{cut}" / "per_shopper.parquet"
+
 
 def run(settings: Settings, cut: int) -> Result:
-    """Measure every model on both tasks; FileNotFoundError names the step that is missing."""
-    from feature_repo.store import open_store
-    from training.evaluate import evaluation_records
-    from training.fit import Sources, instant_at_cut
+    """Measure every model on both tasks and report it; FileNotFoundError names the step that is missing."""
+    from training.quality_records import quality_records
     from training.quality_report import table, write
+
+    records = quality_records(measure(settings, cut))
+    write(records, settings.reports)
+    return Result(
+        step="evaluate",
+        rows=len(records),
+        unit="figures",
+        where=settings.reports / "quality.json",
+        detail=f"weeks {cut + 1}-{cut + 2}",
+        notes=(table(records),),
+    )
+
+
+def measure(settings: Settings, cut: int) -> "pd.DataFrame":
+    """Values per shopper of one cut's release, left beside it too."""
+    from feature_repo.store import open_store
+    from training import per_shopper
+    from training.evaluate import measured
+    from training.fit import Sources, instant_at_cut
     from training.split import temporal_split
 
     use_one_blas_thread()
@@ -29,7 +57,7 @@ def run(settings: Settings, cut: int) -> Result:
     sources = Sources.open(settings, open_store(settings))
     split = temporal_split(sources.calendar, cut)
     release = load(folder)
-    records = evaluation_records(
+    values = measured(
         sources,
         split,
         instant_at_cut(sources, split, release),
@@ -37,12 +65,6 @@ def run(settings: Settings, cut: int) -> Result:
         lambda line: print(f"  {line}", file=sys.stderr, flush=True),  # noqa: T201
         threads=settings.threads,
     )
-    write(records, settings.reports)
-    return Result(
-        step="evaluate",
-        rows=len(records),
-        unit="figures",
-        where=settings.reports / "quality.json",
-        detail=f"weeks {split.test.first}-{split.test.last}",
-        notes=(table(records),),
-    )
+    path = per_shopper_file(settings, cut)
+    per_shopper.write(values, path)
+    return per_shopper.read(path, cut)

@@ -32,6 +32,25 @@ class Instant(click.ParamType[datetime]):
         return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
+class Cuts(click.ParamType[tuple[int, ...]]):
+    """Weeks by commas, each named once: "49,45,47"."""
+
+    name = "weeks"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Return the weeks in the order given."""
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        if strange := [part for part in parts if not part.isdecimal() or int(part) < 1]:
+            self.fail(f"{strange[0]!r} is no week; give weeks by commas, like 49,45,47", param, ctx)
+        if twice := [part for part in parts if parts.count(part) > 1]:
+            self.fail(f"week {twice[0]} is named twice; give each once, like 49,45,47", param, ctx)
+        return tuple(map(int, parts))
+
+
 def raised_on_purpose(error: BaseException) -> bool:
     """Whether our own code raised this error for a person to read, rather than a library or a mistake."""
     innermost = traceback.extract_tb(error.__traceback__)[-1]

@@ -1,6 +1,6 @@
 """The quality report as one HTML file: styles and plots inside, no script, nothing fetched.
 
-In: blocks of `training.quality_report` and figures of `training.quality_plots`. Out: the page's text.
+In: blocks of `training.quality_blocks` and figures of `training.quality_plots`. Out: the page's text.
 """
 
 import io
@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from training.quality_report import HEADER, HOW_TO_READ, LIFT_GAP, LIFT_NOTE, MODEL_NAMES, Block
+from training.quality_blocks import HEADER, MODEL_NAMES, Block, cut_name
+from training.quality_report import HOW_TO_READ, LIFT_NOTE
 
 STYLE = """
 :root { --ink: #1f2937; --pale: #6b7280; --line: #e5e7eb; --strong: #0f766e; --wash: #f0fdfa; }
@@ -33,14 +34,15 @@ th:first-child, td:first-child { text-align: left; }
 tr.stack td { background: var(--wash); }
 td.best { font-weight: 700; color: var(--strong); }
 small { color: var(--pale); font-weight: 400; }
-ul { margin: .3rem 0 0; padding-left: 1.2rem; }
+section > p { margin: 1.2rem 0 .3rem; font-size: .9rem; }
 svg { display: block; width: 100%; height: auto; }
 """
 
 
 def page(blocks: Sequence[Block], figures: Mapping[str, Any]) -> str:
     """The whole page."""
-    cards = "".join(_card(block) for block in blocks if block.cut == max(b.cut for b in blocks))
+    first = blocks[0].cut  # the pool of most cuts, or the latest cut: as in the plots
+    cards = "".join(_card(block) for block in blocks if block.cut == first)
     tables = "".join(_section(block) for block in blocks)
     plots = "".join(f"<section>{_svg(figure)}</section>" for figure in figures.values())
     return (
@@ -48,30 +50,36 @@ def page(blocks: Sequence[Block], figures: Mapping[str, Any]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>Endcap: quality</title><style>{STYLE}</style></head><body><main>\n"
         f"<h1>Quality of the recommendations</h1><p>{escape(HOW_TO_READ)}</p>\n"
+        f"<p>Cards and plots: {escape(cut_name(first))}.</p>\n"
         f'<div class="cards">{cards}</div>\n{plots}\n{tables}\n</main></body></html>\n'
     )
 
 
 def _card(block: Block) -> str:
-    """Headline of a task: the stack's recall@10 and its lift over the first baseline."""
+    """Headline of a task: the stack's recall@10 and its lifts over the first two baselines."""
     row = next((row for row in block.rows if row[0] == MODEL_NAMES["stack"]), block.rows[0])
     value, _, interval = row[1].partition(" ")
-    lifts = [(model, lift.partition(LIFT_GAP)[0]) for model, lift in block.lifts[:1]]
-    over = "".join(f"<br>{escape(lift)} over {escape(model)}" for model, lift in lifts)
+    over = "".join(
+        f"<br>{escape(lift[1])} over {escape(lift[0].partition(' over ')[2])}" for lift in block.lifts[:2]
+    )
     name = escape(block.title.partition(",")[0])
     below = f"<span>{escape(interval)}{over}</span>"
     return f'<div class="card"><span>{name}, recall@10</span><b>{escape(value)}</b>{below}</div>'
 
 
 def _section(block: Block) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in HEADER)
     rows = "".join(_row(block, place) for place in range(len(block.rows)))
-    lifts = "".join(f"<li>over {escape(model)}: <b>{escape(lift)}</b></li>" for model, lift in block.lifts)
-    below = f"<p></p><small>{escape(LIFT_NOTE)}</small><ul>{lifts}</ul>" if lifts else ""
-    return (
-        f'<section><h2>{escape(block.title)}</h2><div class="wide">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{below}</section>\n"
+    lifts = "".join(
+        f"<tr><td>{escape(name)}</td>{''.join(f'<td>{_cell(cell)}</td>' for cell in cells)}</tr>"
+        for name, *cells in block.lifts
     )
+    below = f"<p>{escape(LIFT_NOTE)}</p>{_table(block.lift_header, lifts)}" if lifts else ""
+    return f"<section><h2>{escape(block.title)}</h2>{_table(HEADER, rows)}{below}</section>\n"
+
+
+def _table(header: Sequence[str], rows: str) -> str:
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
 def _row(block: Block, place: int) -> str:

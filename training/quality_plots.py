@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from math import isfinite
 from typing import Any
 
-from training.quality_report import LIFT_METRIC, TASK_NAMES, Record, in_order, model_name
+from training.quality_blocks import LIFT_METRIC, TASK_NAMES, Record, headline, in_order, model_name
 
 INK, PALE, GRID, BASELINE = "#1f2937", "#6b7280", "#e5e7eb", "#cbd5e1"
 COLOURS = {
@@ -26,10 +26,10 @@ COLOURS = {
 
 
 def figures(records: Iterable[Record]) -> dict[str, Any]:
-    """Figures by name: recall by cutoff, recall@10 by model, lifts (where there are any); latest cut only."""
+    """Figures by name: recall by cutoff, recall@10 by model, lifts (if there are any); of the headline."""
     kept = list(records)
-    latest = max(record["cut"] for record in kept)
-    shown = [r for r in kept if r["cut"] == latest and r.get("value") is not None and isfinite(r["value"])]
+    first = headline(kept)
+    shown = [r for r in kept if r["cut"] == first and r.get("value") is not None and isfinite(r["value"])]
     measured = [r for r in shown if not r.get("versus")]
     lifts = [r for r in shown if r.get("versus") and r["model"] == "stack" and r["metric"] == LIFT_METRIC]
     drawn = {"quality_recall_curve": recall_curves(measured), "quality_recall_at_10": recall_bars(measured)}
@@ -79,8 +79,8 @@ def recall_bars(records: Sequence[Record], metric: str = "recall@10") -> Any:
             panel.barh(place, value, height=0.62, color=COLOURS["stack"] if model == "stack" else BASELINE)
             edge = record["high"] if _has_interval(record) else value
             if _has_interval(record):
-                spread = [[value - record["low"]], [record["high"] - value]]
-                panel.errorbar(value, place, xerr=spread, color=INK, elinewidth=1.1, capsize=2.5)
+                arms = _arms(value, record["low"], record["high"])
+                panel.errorbar(value, place, xerr=arms, color=INK, elinewidth=1.1, capsize=2.5)
             panel.text(edge + reach * 0.02, place, f"{value:.3f}", va="center", fontsize=9, color=INK)
         panel.set_yticks(range(len(chosen)), [model_name(r["model"]) for r in chosen])
         panel.set_xlim(0, reach * 1.16)
@@ -103,7 +103,7 @@ def lift_dots(records: Sequence[Record]) -> Any:
                 100 * chosen[model].get(key, chosen[model]["value"]) for key in ("value", "low", "high")
             )
             panel.errorbar(
-                value, place, xerr=[[value - low], [high - value]], fmt="o", color=COLOURS["stack"], capsize=3
+                value, place, xerr=_arms(value, low, high), fmt="o", color=COLOURS["stack"], capsize=3
             )
             panel.annotate(
                 f"{value:+.0f} %", (value, place), (0, 7), textcoords="offset points", ha="center", fontsize=9
@@ -180,6 +180,11 @@ def _of(
         r for r in records
         if r["task"] == task and model in (None, r["model"]) and metric in (None, r["metric"])
     ]  # fmt: skip
+
+
+def _arms(value: float, low: float, high: float) -> list[list[float]]:
+    """Lengths of an error bar; of a certain lift, low and high may lie a rounding error past the value."""
+    return [[max(value - low, 0.0)], [max(high - value, 0.0)]]
 
 
 def _cutoff(record: Record) -> int:

@@ -56,9 +56,11 @@ def test_typical_user_has_the_median_number_of_baskets(settings):
 
 
 def test_missing_quality_report_names_the_command(settings):
-    """Without figures the error says what makes them."""
-    with pytest.raises(FileNotFoundError, match="run: endcap evaluate"):
-        quality_table(settings)
+    """Without figures of the cut, though there are some of another, the error says what makes them."""
+    settings.reports.mkdir(parents=True, exist_ok=True)
+    (settings.reports / "quality.json").write_text('[{"cut": 45}]')
+    with pytest.raises(FileNotFoundError, match="run `endcap evaluate --cut 49`"):
+        quality_table(settings, 49)
 
 
 def test_server_lives_in_the_block(settings, tmp_path):

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from training import quality_plots
+from training.quality_blocks import COLUMNS, HEADER, blocks, headline, in_order
 from training.quality_plots import figures, spread
-from training.quality_report import COLUMNS, HEADER, blocks, in_order, markdown, table, write
+from training.quality_report import markdown, table, write
 
 CUTOFFS = (10, 20, 50, 100, 500)
 VALUES = {"top_sellers": 0.04, "stack": 0.12, "segment": 0.05, "buy_again": 0.1}
@@ -55,7 +56,7 @@ def test_terminal_table_shows_figures_with_intervals(records: list[dict]):
     """The stack's row of "all" reads value [low, high] for R@10 and R@100 and bare values elsewhere."""
     text = table(records)
     first, header, stack, *_ = text.splitlines()
-    assert first == "All purchases, cut 49 (bought in weeks 50 and 51, 1,234 shoppers)"
+    assert first == "All purchases, cut 49 (bought in weeks 50 and 51), 1,234 shoppers"
     assert tuple(header.split()) == HEADER
     assert stack.split() == [
         "Endcap", "0.120", "[0.114,", "0.126]", "0.148", "0.239", "[0.227,", "0.251]",
@@ -80,23 +81,47 @@ def test_unknown_models_and_tasks_come_last(records: list[dict]):
 
 
 def test_lift_over_the_segment_rule_leads(records: list[dict]):
-    """Lifts carry their metric, sign and interval; the rule to beat comes first."""
+    """Lifts carry sign and interval, a column per metric; the rule to beat comes first, then buy again."""
     lines = table(records).split("\n\n")[0].splitlines()
-    assert lines[-4].startswith("Lift, with 95 % intervals")
-    assert lines[-3].split(maxsplit=2) == [
-        "Endcap", "over", "segment rule  R@10 +42.0% [+38.0%, +47.0%]   NDCG@10 +42.0% [+38.0%, +47.0%]",
-    ]  # fmt: skip
+    assert lines[-5].startswith("Lift, with 95 % intervals")
+    assert lines[-4].split() == ["R@10", "NDCG@10"]
+    assert lines[-3].split("  ")[0] == "Endcap over segment rule"
+    assert lines[-3].split()[4:] == ["+42.0%", "[+38.0%,", "+47.0%]"] * 2
     assert [line.split("over ")[1].split("  ")[0].strip() for line in lines[-3:]] == [
         "segment rule", "buy again", "top sellers",
     ]  # fmt: skip
 
 
-def test_each_cut_has_a_block_of_its_own(records: list[dict]):
-    """Records of two cuts never share a row; the latest cut leads."""
-    older = [{**row, "cut": 45} for row in records]
-    assert [(block.task, block.cut) for block in blocks([*older, *records])] == [
-        ("all", 49), ("all", 45), ("discover", 49), ("discover", 45),
-    ]  # fmt: skip
+def test_lifts_of_retrieval_follow_the_stack_s(records: list[dict]):
+    """Another model's lifts have rows of their own; a metric that a pair does not have is a dash."""
+    more = record("recall@500", 0.1, task="all", model="two_tower", cut=49, versus="als")
+    block = blocks([more, *records])[0]
+    assert block.lift_header == ("", "R@10", "R@500", "NDCG@10")
+    assert block.lifts[-1] == ("two-tower alone over ALS", "-", "+10.0% [+9.5%, +10.5%]", "-")
+    assert block.lifts[0][2] == "-"
+
+
+def test_pools_stand_before_cuts(records: list[dict]):
+    """The widest pool leads, then the latest cut; within each, the tasks in their order."""
+    tags = (45, "45+49", "45+47+49", 47)
+    many = [*records, *({**row, "cut": cut} for cut in tags for row in records)]
+    assert [(block.cut, block.task) for block in blocks(many)] == [
+        (cut, task) for cut in ("45+47+49", "45+49", 49, 47, 45) for task in ("all", "discover")
+    ]
+    assert blocks(many)[0].title == "All purchases, mean of cuts 45, 47 and 49, 1,234 shoppers"
+    assert headline(many) == "45+47+49"
+    assert headline(records) == 49
+
+
+def test_page_and_plots_lead_with_the_pool(records: list[dict], tmp_path: Path):
+    """Cards and plots show the pool's figures, whatever those of the single cuts are."""
+    pool = [{**row, "cut": "45+49"} for row in records if row["model"] == "stack"]
+    pool = [{**row, "value": 0.321, "low": 0.3, "high": 0.35} for row in pool]
+    page = write([*records, *pool], tmp_path).read_text()
+    assert page.count('<div class="card"') == 2
+    assert page.count("<b>0.321</b>") == 2
+    assert "Cards and plots: mean of cuts 45 and 49." in page
+    assert [len(panel.lines) for panel in figures([*records, *pool])["quality_recall_curve"].axes] == [1, 1]
 
 
 def test_best_cells_are_found_by_value(records: list[dict]):
@@ -119,7 +144,8 @@ def test_undefined_figures_are_said_to_be(records: list[dict], nothing: float | 
     ]
     text = table([*gone, *(row for row in records if row["model"] != "stack")])
     assert text.splitlines()[2].split() == ["Endcap", "-", "-", "-", "-", "-", "-"]
-    assert "segment rule  R@10 undefined (it never hits)" in text
+    (lift,) = [line for line in text.split("\n\n")[0].splitlines() if "over segment rule" in line]
+    assert lift.count("undefined (it never hits)") == 2
     write([*gone, *records], tmp_path)
     assert json.loads((tmp_path / "quality.json").read_text())[0]["value"] is None
 
@@ -169,7 +195,7 @@ def test_written_files_hold_the_same_figures(records: list[dict], tmp_path: Path
     page_path = write(records, tmp_path / "reports")
     page = Page()
     page.feed(page_path.read_text())
-    cells = [cell for block in blocks(records) for row in block.rows for cell in row]
+    cells = [cell for block in blocks(records) for row in (*block.rows, *block.lifts) for cell in row]
     assert page.open == []
     assert page.cells == cells
     md = (tmp_path / "reports" / "quality.md").read_text()
@@ -216,6 +242,13 @@ def test_plots_show_every_model_of_the_latest_cut(records: list[dict], tmp_path:
         width, height = struct.unpack(">II", picture.read_bytes()[16:24])
         assert width > 1_200
         assert height > 300
+
+
+def test_a_certain_lift_is_drawn(records: list[dict], tmp_path: Path):
+    """An interval that rounding puts beside its value still makes a picture."""
+    sure = [{**row, "low": row["value"] * (1 + 1e-15)} if "versus" in row else row for row in records]
+    write(sure, tmp_path)
+    assert (tmp_path / "quality_lift.png").exists()
 
 
 def test_without_lifts_there_is_no_plot_of_them(records: list[dict], tmp_path: Path):

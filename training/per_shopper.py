@@ -1,0 +1,47 @@
+"""Values per shopper: what a measurement leaves, so that cuts can be pooled and models compared in pairs.
+
+One row for each task, model and shopper, a column for each metric. Coverage has no value per shopper: its
+column holds the model's one figure in every row, so that a mean over rows is that figure.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from training.held_out import HeldOut
+from training.metrics import CUTOFFS, METRICS, calc_per_user, coverage
+
+DEPTH = max(CUTOFFS)  # of the lists that are measured
+KEYS = ("task", "model", "user_id")
+COVERAGE_CUTOFF = 10
+COVERAGE = f"coverage@{COVERAGE_CUTOFF}"
+
+
+def values_of(model: str, task: str, held: HeldOut, lists: NDArray[np.int32], n_items: int) -> pd.DataFrame:
+    """Every metric of one model's lists (n_shoppers, depth), a row per shopper."""
+    keys = {"task": task, "model": model, "user_id": held.user_ids}
+    values = calc_per_user(lists, held.truth, METRICS)
+    return pd.DataFrame({**keys, **values, COVERAGE: coverage(lists, COVERAGE_CUTOFF, n_items)})
+
+
+def summary(values: pd.DataFrame) -> str:
+    """How one model did, for a person who waits."""
+    first = values.iloc[0]
+    return f"{first['task']:<8} {first['model']:<18} recall@10 {values['recall@10'].mean():.4f}"
+
+
+def write(values: pd.DataFrame, path: Path) -> None:
+    """Replace a file of values, aside and then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".aside")
+    values.to_parquet(aside, index=False, compression="zstd")
+    aside.replace(path)
+
+
+def read(path: Path, cut: int) -> pd.DataFrame:
+    """Values of one cut, with a column that says so."""
+    if not path.exists():
+        raise FileNotFoundError(f"No values per shopper in {path}; run `endcap evaluate --cut {cut}`")
+    return pd.read_parquet(path).assign(cut=cut)
