@@ -1,41 +1,61 @@
-"""Candidates: the few hundred items worth scoring, drawn from several sources that each keep their name.
+"""Candidates: the few hundred items worth ranking, out of the whole catalogue.
 
-Sources are functions of (release, shopper) that score the whole catalogue; the union of their best
-is scored by all of them, so that the ranker sees every source's opinion on every candidate.
+Sources score the whole catalogue for one shopper. The shopper's own repurchases and the best of the pool, a
+learned sum of the other sources, are the candidates; each keeps every source's score, so that the ranker sees
+all opinions and the answer can say which sources would have brought it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bentos.affinity import item_groups, lifts, shop_shares
+from bentos.factors import shopper_factors
 from bentos.index import best
+from bentos.neighbours import neighbours
+from bentos.pool import pool_scores
 from bentos.release import Release
 from bentos.shopper import Shopper
 from bentos.towers import query_vector
-from feature_repo.pair_features import Floats, Positions
+from feature_repo.pair_features import GROUPS, Floats, Positions
 
 TASKS = ("all", "discover")
-
-# How many each source may bring. Their union, about 400 items, is what a request pays for.
-QUOTAS = MappingProxyType({"buy_again": 150, "two_tower": 150, "category_affinity": 100, "top_sellers": 50})
-# Discover never draws what was bought before, so the others may bring more.
-DISCOVER_QUOTAS = MappingProxyType({"two_tower": 200, "category_affinity": 150, "top_sellers": 50})
+SOURCES = ("buy_again", "two_tower", "co_purchase", "neighbours", "affinity", "top_sellers", "pool")
+SIZE = 700  # candidates of a request: what ranking costs grows with them
+REPURCHASES = 300  # of them, at most, what the shopper bought before
+BROUGHT = 100  # a source is said to have brought the candidates that it holds for its best 100
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Items to score, in catalogue order, with each source's score and whether it brought the item."""
+    """Items to rank, in catalogue order, with each source's score."""
 
     items: Positions  # (n,)
-    scores: Floats  # (n, n_sources), columns in the order of SOURCES
-    drawn: NDArray[np.bool_]  # (n, n_sources)
+    scores: Floats  # (n, n_sources), columns in the order of SOURCES; NaN where a source has no opinion
+    lifts: Floats  # (n, n_kinds of groups), in the order of GROUPS
+
+    @cached_property
+    def ranks(self) -> Floats:
+        """Place of each candidate in each source's order, 0 first, NaN without an opinion: as `scores`."""
+        return ranks(self.scores)
 
     def sources_of(self, row: int) -> tuple[str, ...]:
-        """Names of the sources that brought one candidate."""
-        return tuple(name for name, drew in zip(SOURCES, self.drawn[row], strict=True) if drew)
+        """Names of the sources that hold one candidate for one of their best, the surest first."""
+        places = self.ranks[row]
+        order = np.argsort(places, kind="stable")
+        return tuple(
+            SOURCES[place] for place in order if places[place] < BROUGHT and SOURCES[place] != "pool"
+        )
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """What every source thinks of the whole catalogue, whatever the task."""
+
+    scores: Mapping[str, Floats]  # (n_items,) by source, -inf where it has no opinion
+    lifts: Mapping[str, Floats]  # (n_items,) by kind of group
 
 
 def buy_again(release: Release, shopper: Shopper) -> Floats:
@@ -45,60 +65,52 @@ def buy_again(release: Release, shopper: Shopper) -> Floats:
     return scores
 
 
-def two_tower(release: Release, shopper: Shopper) -> Floats:
-    """Inner product of the query with every item vector."""
-    product = release.arrays["item_vectors"] @ query_vector(shopper, release)
-    return np.asarray(product, dtype=np.float32)
-
-
-def category_affinity(release: Release, shopper: Shopper) -> Floats:
-    """Recent popularity times the shopper's share of the item's category, smoothed by the shop's own."""
-    past, categories = shopper.past, release.catalogue.categories
-    own = np.bincount(
-        categories[past.items], weights=past.decayed, minlength=len(release.catalogue.category_names)
-    )
-    # A shopper's first 10 purchases weigh as much as the shop's average.
-    shares = (own + 10.0 * release.arrays["category_shares"]) / (own.sum() + 10.0)
-    lift = shares / np.maximum(release.arrays["category_shares"], 1e-6)
-    return np.asarray(release.arrays["popularity"] * lift[categories], dtype=np.float32)
-
-
-def top_sellers(release: Release, shopper: Shopper) -> Floats:  # noqa: ARG001 - the same for everybody
-    """Baskets of the last four weeks."""
-    return np.asarray(release.arrays["popularity"], dtype=np.float32)
-
-
-SOURCES = MappingProxyType(
-    {
-        "buy_again": buy_again,
-        "two_tower": two_tower,
-        "category_affinity": category_affinity,
-        "top_sellers": top_sellers,
+def opinions(release: Release, shopper: Shopper) -> Opinions:
+    """Score the whole catalogue by every source."""
+    arrays, groups = release.arrays, item_groups(release)
+    factors = shopper_factors(release, shopper.past)
+    lifted = {
+        name: values[getattr(groups, name)]
+        for name, values in lifts(shopper.past, groups, shop_shares(release)).items()
     }
-)
+    alike = neighbours(release, factors)
+    scores: dict[str, Floats] = {
+        "buy_again": buy_again(release, shopper),
+        "two_tower": np.asarray(arrays["item_vectors"] @ query_vector(shopper, release), dtype=np.float32),
+        "co_purchase": np.asarray(arrays["factor_items"] @ factors, dtype=np.float32),
+        "neighbours": np.where(alike > 0, alike, -np.inf).astype(np.float32),
+        "affinity": np.asarray(np.sum([lifted[name] for name in GROUPS], axis=0), dtype=np.float32),
+        "top_sellers": np.asarray(arrays["popularity"], dtype=np.float32),
+    }
+    if not shopper.past.items.size:  # nothing of their own to go by
+        scores |= {name: np.full_like(scores[name], -np.inf) for name in ("co_purchase", "affinity")}
+    return Opinions({**scores, "pool": pool_scores(release, lifted, scores)}, lifted)
 
 
-def opinions(release: Release, shopper: Shopper) -> dict[str, Floats]:
-    """What every source thinks of the whole catalogue: (n_items,) scores by source, whatever the task."""
-    return {name: source(release, shopper) for name, source in SOURCES.items()}
+def draw(release: Release, shopper: Shopper, task: str, thought: Opinions | None = None) -> Candidates:
+    """The shopper's repurchases and the best of the pool, scored by all sources.
 
-
-def draw(
-    release: Release, shopper: Shopper, task: str, scores: Mapping[str, Floats] | None = None
-) -> Candidates:
-    """The union of every source's best, scored by all of them.
-
-    `scores` are the shopper's `opinions`, where several tasks are drawn from the same.
+    `discover` draws nothing that was bought before. `thought` are the shopper's `opinions`, where several
+    tasks are drawn from the same.
     """
-    unseen = np.ones(len(release.catalogue.item_ids), dtype=bool)
-    if task == "discover":
-        unseen[shopper.past.items] = False
-    quotas = DISCOVER_QUOTAS if task == "discover" else QUOTAS
-    scores = scores or opinions(release, shopper)
-    picks = {name: best(scores[name], quotas.get(name, 0), among=unseen) for name in SOURCES}
-    items = np.unique(np.concatenate(list(picks.values()))).astype(np.int32)
-    drawn = np.zeros((len(items), len(SOURCES)), dtype=bool)
-    for place, picked in enumerate(picks.values()):
-        drawn[np.searchsorted(items, picked), place] = True
-    scored = np.stack([scores[name][items] for name in SOURCES], axis=1)
-    return Candidates(items=items, scores=scored, drawn=drawn)
+    thought = thought or opinions(release, shopper)
+    new = np.ones(len(release.catalogue.item_ids), dtype=bool)
+    new[shopper.past.items] = False
+    own = np.empty(0, dtype=np.int32)
+    if task == "all":
+        own = best(thought.scores["buy_again"], REPURCHASES)
+    items = np.sort(np.concatenate([own, best(thought.scores["pool"], SIZE - len(own), among=new)]))
+    scores = np.stack([thought.scores[name][items] for name in SOURCES], axis=1)
+    return Candidates(
+        items=items.astype(np.int32),
+        scores=np.where(np.isinf(scores), np.float32(np.nan), scores),
+        lifts=np.stack([thought.lifts[name][items] for name in GROUPS], axis=1),
+    )
+
+
+def ranks(scores: Floats) -> Floats:
+    """Place of each row in each column's descending order, 0 first: as `scores`, NaN for NaN."""
+    order = np.argsort(-scores, axis=0, kind="stable")  # NaN comes last
+    places = np.empty_like(scores)
+    np.put_along_axis(places, order, np.arange(len(scores), dtype=np.float32)[:, None], axis=0)
+    return np.where(np.isnan(scores), np.float32(np.nan), places)

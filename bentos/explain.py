@@ -24,11 +24,13 @@ def reason(release: Release, shopper: Shopper, candidates: Candidates, row: int)
     share = group_shares(past, catalogue.categories)[catalogue.categories[item]] if past.items.size else 0.0
     if share >= OFTEN:
         return f"New to you, from {category}, which you buy often"
-    if "two_tower" in sources and past.items.size:
+    if past.items.size and {"two_tower", "co_purchase", "neighbours"} & set(sources):
         return "Bought by shoppers with a taste like yours"
-    if "category_affinity" in sources and past.items.size:
-        return f"Popular in {category}, which you buy"
-    return "A top seller of the last four weeks"
+    if share > 0 and "affinity" in sources:
+        return f"New to you, from {category}, which you buy"
+    if "top_sellers" in sources:
+        return "A top seller of the last four weeks"
+    return "Goes with what you buy" if past.items.size else "Sells well now"
 
 
 def bought_before(times: int, days: float) -> str:

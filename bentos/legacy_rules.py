@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from bentos.affinity import item_groups, lifts, shop_shares
 from bentos.candidates import buy_again as personal_frequency
 from bentos.index import best
 from bentos.release import Release
@@ -39,7 +40,21 @@ def buy_again(release: Release, shopper: Shopper) -> Floats:
     return np.where(np.isinf(own), filler, own).astype(np.float32)
 
 
-LEGACY_RULES = MappingProxyType({"segment": segment, "top_sellers": top_sellers, "buy_again": buy_again})
+def category_affinity(release: Release, shopper: Shopper) -> Floats:
+    """Recent popularity times the shopper's share of the item's category over the shop's own share."""
+    groups = item_groups(release)
+    lift = np.exp(lifts(shopper.past, groups, shop_shares(release))["categories"])
+    return np.asarray(release.arrays["popularity"] * lift[groups.categories], dtype=np.float32)
+
+
+LEGACY_RULES = MappingProxyType(
+    {
+        "segment": segment,
+        "top_sellers": top_sellers,
+        "buy_again": buy_again,
+        "category_affinity": category_affinity,
+    }
+)
 
 
 def recommended(name: str, release: Release, shopper: Shopper, n: int, task: str) -> Positions:

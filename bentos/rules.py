@@ -87,16 +87,20 @@ def apply(
 ) -> tuple[NDArray[np.intp], dict[str, int]]:
     """Order of candidates after the rules, and how many each rule turned away.
 
-    `items` are best first, `has_features` aligned. Unavailable and blocked items leave for good;
-    those above a cap stand behind all others, in their own order.
+    `items` are best first, `has_features` aligned. Unavailable and blocked items leave for good; those above
+    a cap leave the first k slots, as far as others can fill them, and keep their order behind.
     """
     sold = available(has_features, rules)
     wanted = not_blocked(items, catalogue, rules)
     kept = np.flatnonzero(sold & wanted)
     capped = within_category_cap(items[kept], catalogue, k, rules)
+    first = np.flatnonzero(capped)[:k]
+    behind = np.ones(len(kept), dtype=bool)
+    behind[first] = False
+    order = np.concatenate([kept[first], kept[behind]])
     turned_away = {
         "available": int((~sold).sum()),
         "blocked": int((sold & ~wanted).sum()),
-        "category_cap": int((~capped).sum()),
+        "category_cap": int((~np.isin(kept[:k], order[:k])).sum()),
     }
-    return np.concatenate([kept[capped], kept[~capped]]), turned_away
+    return order, turned_away

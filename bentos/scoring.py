@@ -4,17 +4,36 @@ from typing import Any
 
 import numpy as np
 
+from bentos.affinity import item_groups
 from bentos.candidates import SOURCES, Candidates
 from bentos.release import Release
-from bentos.shopper import Shopper, item_groups
-from feature_repo.pair_features import PAIR_FEATURES, Floats, Positions, pair_features
+from bentos.shopper import Shopper
+from feature_repo.pair_features import GROUPS, PAIR_FEATURES, Floats, Positions, pair_features
+
+PAST_NUMBERS = ("past_items", "past_new_items_28d")  # of the shopper, from the history as of the request
+DEMAND = ("type_popularity", "variant_popularity")  # of the item's groups, from the release
 
 
 def matrix_columns(user_features: list[str], item_features: list[str]) -> tuple[str, ...]:
     """Names of the ranker's columns, in their order."""
-    scores = tuple(f"score_{name}" for name in SOURCES)
-    ranks = tuple(f"rank_{name}" for name in SOURCES)
-    return (*item_features, *user_features, *PAIR_FEATURES, *scores, *ranks, "department_share")
+    return (
+        *item_features,
+        *user_features,
+        *PAST_NUMBERS,
+        *PAIR_FEATURES,
+        *(f"score_{name}" for name in SOURCES),
+        *(f"rank_{name}" for name in SOURCES),
+        *(f"lift_{name}" for name in GROUPS),
+        *DEMAND,
+        "department_share",
+    )
+
+
+def past_numbers(shopper: Shopper) -> Floats:
+    """Distinct items bought, and those bought just once, within four weeks: (2,)."""
+    past = shopper.past
+    lately = (past.counts == 1) & (past.days_since <= 28)
+    return np.array([len(past.items), lately.sum()], dtype=np.float32)
 
 
 def matrix(release: Release, shopper: Shopper, candidates: Candidates, item_features: Floats) -> Floats:
@@ -24,24 +43,18 @@ def matrix(release: Release, shopper: Shopper, candidates: Candidates, item_feat
     """
     items, n = candidates.items, len(candidates.items)
     slots = release.arrays["department_slot_of"][release.catalogue.departments[items]]
-    scores = np.where(np.isinf(candidates.scores), np.float32(np.nan), candidates.scores)
+    of_shopper = np.concatenate([shopper.scalars, past_numbers(shopper)])
     parts = [
         item_features,
-        np.broadcast_to(shopper.scalars, (n, len(shopper.scalars))),
+        np.broadcast_to(of_shopper, (n, len(of_shopper))),
         pair_features(shopper.past, item_groups(release), items, shopper.tenure_days),
-        scores,
-        ranks(scores),
+        candidates.scores,
+        candidates.ranks,
+        candidates.lifts,
+        np.stack([release.arrays[name][items] for name in DEMAND], axis=1),
         shopper.department_shares[slots][:, None],
     ]
     return np.concatenate(parts, axis=1, dtype=np.float32)
-
-
-def ranks(scores: Floats) -> Floats:
-    """Place of each candidate in each source's order of the candidates, 0 first: as `scores`, NaN for NaN."""
-    order = np.argsort(-scores, axis=0, kind="stable")  # NaN comes last
-    places = np.empty_like(scores)
-    np.put_along_axis(places, order, np.arange(len(scores), dtype=np.float32)[:, None], axis=0)
-    return np.where(np.isnan(scores), np.float32(np.nan), places)
 
 
 def margins(ranker: Any, rows: Floats) -> Floats:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bentos.release import Catalogue, Release
-from feature_repo.pair_features import Floats, Groups, PastPurchases
+from feature_repo.pair_features import Floats, PastPurchases
 from feature_repo.transforms import HALF_LIFE_DAYS
 
 SECONDS_PER_DAY = 86_400.0
@@ -32,17 +32,6 @@ class Shopper:
     def known(self) -> bool:
         """False for a user of whom nothing is stored: they are served top sellers."""
         return bool(self.past.items.size) or not np.isnan(self.scalars).all()
-
-
-def item_groups(release: Release) -> Groups:
-    """Group codes of the release's items, as pair features want them."""
-    catalogue = release.catalogue
-    return Groups(
-        departments=catalogue.departments,
-        categories=catalogue.categories,
-        types=catalogue.types,
-        manufacturers=release.arrays["manufacturers"],
-    )
 
 
 def positions_of(catalogue: Catalogue, item_ids: Sequence[str]) -> np.ndarray[Any, np.dtype[np.int32]]:

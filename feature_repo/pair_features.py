@@ -12,18 +12,19 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Positions = NDArray[np.int32]
 
+# Kinds of groups that an affinity is summed over, from the widest to the narrowest.
+GROUPS: tuple[str, ...] = ("departments", "categories", "types", "manufacturers", "lines", "variants")
+SINCE = ("categories", "types", "lines", "variants")  # groups whose last purchase is told
+COUNTED = ("types", "lines", "variants")  # groups whose distinct bought items are counted
+
 PAIR_FEATURES: tuple[str, ...] = (
     "pair_count",
     "pair_decayed_count",
     "pair_days_since_last",
     "pair_dueness",
-    "pair_department_share",
-    "pair_category_share",
-    "pair_type_share",
-    "pair_category_days_since_last",
-    "pair_type_days_since_last",
-    "pair_type_items",
-    "pair_manufacturer_share",
+    *(f"pair_{name}_share" for name in GROUPS),
+    *(f"pair_{name}_days_since_last" for name in SINCE),
+    *(f"pair_{name}_items" for name in COUNTED),
 )
 
 
@@ -35,6 +36,8 @@ class Groups:
     categories: Positions
     types: Positions
     manufacturers: Positions
+    lines: Positions  # a manufacturer's items of one type
+    variants: Positions  # items of one text and manufacturer
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,18 @@ def pair_features(past: PastPurchases, groups: Groups, candidates: Positions, te
     else:
         matrix[:, :2] = 0
         matrix[:, 2:4] = nothing
-    matrix[:, 4] = group_shares(past, groups.departments)[groups.departments[candidates]]
-    matrix[:, 5] = group_shares(past, groups.categories)[groups.categories[candidates]]
-    matrix[:, 6] = group_shares(past, groups.types)[groups.types[candidates]]
-    matrix[:, 7] = group_days_since(past, groups.categories)[groups.categories[candidates]]
-    matrix[:, 8] = group_days_since(past, groups.types)[groups.types[candidates]]
-    size = int(groups.types.max()) + 1 if groups.types.size else 0
-    matrix[:, 9] = np.bincount(groups.types[past.items], minlength=size)[groups.types[candidates]]
-    matrix[:, 10] = group_shares(past, groups.manufacturers)[groups.manufacturers[candidates]]
+    column = 4
+    for kind in GROUPS:
+        codes = getattr(groups, kind)
+        matrix[:, column] = group_shares(past, codes)[codes[candidates]]
+        column += 1
+    for kind in SINCE:
+        codes = getattr(groups, kind)
+        matrix[:, column] = group_days_since(past, codes)[codes[candidates]]
+        column += 1
+    for kind in COUNTED:
+        codes = getattr(groups, kind)
+        size = int(codes.max()) + 1 if codes.size else 0
+        matrix[:, column] = np.bincount(codes[past.items], minlength=size)[codes[candidates]]
+        column += 1
     return matrix

@@ -1,7 +1,7 @@
 """A small shop, installed for real: feature tables, registry, online store, and a stored release.
 
-Nothing is learnt: rankers and towers are fitted to random numbers, but under the names of the real
-features, so that what serves them is what serves a real installation.
+Nothing is learnt: rankers, towers, factors and the pool are random or fitted to random numbers, but under the
+names of the real features, so that what serves them is what serves a real installation.
 """
 
 import functools
@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tiny_release import N_CATEGORIES, N_DIM, N_ITEMS, N_TEXT, tiny_release
 
+from bentos.factors import gram, unit
+from bentos.pool import INPUTS
 from bentos.release import save
 from bentos.scoring import matrix_columns
 from feature_repo.settings import Settings
@@ -194,6 +196,19 @@ def random_towers(rng, n_user_features):
     return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
 
+def random_sources(rng):
+    """Factors, a panel and a pool that are not what anybody bought."""
+    factors = rng.normal(size=(N_ITEMS, 3)).astype(np.float32)
+    return {
+        "factor_items": factors,
+        "factor_gram": gram(factors),
+        "panel_vectors": unit(rng.normal(size=(5, 3)).astype(np.float32)),
+        "panel_shoppers": np.repeat(np.arange(5, dtype=np.int32), 4),
+        "panel_items": rng.integers(0, N_ITEMS, 20).astype(np.int32),
+        "pool_weights": rng.normal(size=len(INPUTS)).astype(np.float32),
+    }
+
+
 def random_ranker(rng, n_columns):
     """A real XGBoost ranker that has learnt nothing."""
     import xgboost
@@ -204,7 +219,7 @@ def random_ranker(rng, n_columns):
 
 
 def shop_release():
-    """A release over the real features, with random rankers and towers."""
+    """A release over the real features, with random rankers, towers and sources."""
     from feature_repo.features.items import item_stats
     from feature_repo.features.users import user_history, user_stats
 
@@ -220,6 +235,6 @@ def shop_release():
             "revision": "test",
             "features": {"user": users, "item": items},
         },
-        arrays={**tiny.arrays, **random_towers(rng, len(users))},
+        arrays={**tiny.arrays, **random_towers(rng, len(users)), **random_sources(rng)},
         rankers=rankers,
     )

@@ -16,6 +16,9 @@ NOT_WHILE_SERVING = {
     "transformers",
     "pyspark",
     "pandas",
+    "implicit",
+    "scipy",
+    "sklearn",
 }
 # Where Dataproc runs a job there are pyspark, the standard library and what travels with it.
 SPARK_JOBS = [

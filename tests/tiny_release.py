@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from bentos.pool import INPUTS
 from bentos.release import Catalogue, Release
 from bentos.scoring import matrix_columns
 
@@ -67,12 +68,55 @@ class InMemory:
         return np.array(rows, dtype=np.float32).reshape(-1, 2)
 
 
+def tiny_groups():
+    """Codes of every item by kind of group: items 10 apart are of one line, below i05 even of one variant."""
+    positions = np.arange(N_ITEMS, dtype=np.int32)
+    categories, departments, lines = positions % N_CATEGORIES, positions % 2, positions % 10
+    return {
+        "departments": departments,
+        "categories": categories,
+        "types": categories,
+        "manufacturers": departments,
+        "lines": lines,
+        "variants": np.where(lines < 5, lines, np.where(positions < 10, positions, positions - 5)),
+    }
+
+
+def tiny_sources(popularity):
+    """What the candidate sources read, in numbers that can be reckoned with.
+
+    Groups sell as their items do. Even items point one way, odd ones the other. Of the panel's three, the
+    first goes with the even, the second with the odd, the third mostly with the odd. The pool is the log of
+    sales plus the lift of the line.
+    """
+    groups = tiny_groups()
+    sums = {name: np.bincount(codes, weights=popularity) for name, codes in groups.items()}
+    panel_items = np.array([0, 2, 1, 5, 1], np.int32)
+    newcomers = np.bincount(panel_items, minlength=N_ITEMS)
+    sales = [share * popularity for share in (0.25, 1, 3, 6)]
+    nothing = np.zeros(N_ITEMS)
+    appeal = np.stack([*sales, np.full(N_ITEMS, 100.0), nothing, nothing, newcomers])
+    return {
+        **{name: groups[name] for name in ("manufacturers", "lines", "variants")},
+        **{f"shop_share_{name}": (sum_ / sum_.sum()).astype(np.float32) for name, sum_ in sums.items()},
+        "type_popularity": np.log1p(sums["types"][groups["types"]]).astype(np.float32),
+        "variant_popularity": np.log1p(sums["variants"][groups["variants"]]).astype(np.float32),
+        "factor_items": np.eye(2, dtype=np.float32)[groups["departments"]],
+        "factor_gram": np.eye(2, dtype=np.float32) * (10 + 30),  # ten items each way, and the regularisation
+        "panel_vectors": np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32),
+        "panel_shoppers": np.array([0, 0, 1, 1, 2], np.int32),
+        "panel_items": panel_items,
+        "appeal_inputs": np.log1p(appeal).astype(np.float32),
+        "pool_weights": np.array([name in ("item_baskets_28d", "lines") for name in INPUTS], np.float32),
+    }
+
+
 def tiny_release() -> Release:
     """A release without learning: towers of zeros, so that two_tower is the popularity prior."""
     positions = np.arange(N_ITEMS)
     popularity = (N_ITEMS - positions).astype(np.float32)
-    categories = (positions % N_CATEGORIES).astype(np.int32)
-    departments = (positions % 2).astype(np.int32)
+    groups = tiny_groups()
+    departments = groups["departments"]
     n_query = N_TEXT + N_CATEGORIES + 3 + len(USER_FEATURES)
     vectors = np.zeros((N_ITEMS, N_DIM + 1), dtype=np.float32)
     vectors[:, -1] = np.log1p(popularity)
@@ -88,8 +132,8 @@ def tiny_release() -> Release:
             item_ids=np.array([f"i{position:02d}" for position in positions]),
             titles=np.array([f"Item {position}" for position in positions]),
             departments=departments,
-            categories=categories,
-            types=categories,
+            categories=groups["categories"],
+            types=groups["types"],
             department_names=np.array(["north", "south"]),
             category_names=np.array([f"CATEGORY {code}" for code in range(N_CATEGORIES)]),
             type_names=np.array([f"TYPE {code}" for code in range(N_CATEGORIES)]),
@@ -101,13 +145,10 @@ def tiny_release() -> Release:
             "query_bias_2": np.zeros(N_DIM, np.float32),
             "query_mean": np.zeros(n_query, np.float32),
             "query_scale": np.ones(n_query, np.float32),
-            "manufacturers": departments,
             "text_vectors": np.eye(N_TEXT, dtype=np.float32)[positions % N_TEXT],
             "item_vectors": vectors,
             "popularity": popularity,
-            "category_shares": (np.bincount(categories, weights=popularity) / popularity.sum()).astype(
-                np.float32
-            ),
+            **tiny_sources(popularity),
             "segment_names": np.array(["north", "south"]),
             "segment_popularity": segments.astype(np.float32),
             "department_slots": np.array(["north", "south", ""]),

@@ -5,6 +5,7 @@ assembled as of the cut: the same code on the same kind of arrays as in the serv
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,15 +13,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bentos.affinity import shop_share
+from bentos.factors import gram
+from bentos.pool import APPEAL, INPUTS
 from bentos.release import Catalogue, Release
 from bentos.rules import load_rules
-from bentos.shopper import Shopper, past_purchases
 from bentos.towers import item_vectors
-from feature_repo.pair_features import Floats, Positions
-from training.point_in_time import UserRows
+from feature_repo.pair_features import GROUPS, Floats, Positions
+from training.panel import Panel
 from training.world import World
 
 POPULARITY = "item_baskets_28d"
+Arrays = dict[str, NDArray[Any]]
 
 
 def item_inputs(text: Floats, numbers: Floats) -> Floats:
@@ -62,79 +66,108 @@ def segment_popularity(
     return names, counts
 
 
-def release_as_of(
-    world: World,
-    instant: datetime,
-    *,
-    catalogue_ids: list[str],
-    item_numbers: Floats,
-    item_features: tuple[str, ...],
-    user_features: list[str],
-    towers: Mapping[str, NDArray[Any]],
-    segments: tuple[NDArray[np.str_], Floats],
-    department_slots: list[str],
-) -> Release:
-    """Assemble what requests at `instant` would be answered from, without rankers.
+@dataclass(frozen=True)
+class Learnt:
+    """What was learnt by an instant, of the catalogue's items and of shoppers."""
 
-    `item_numbers` is (n_world, n_item_features) as of the instant.
+    towers: Mapping[str, NDArray[Any]]
+    factors: Floats  # (n_catalogue, n_factors)
+    panel: Panel
+    segments: tuple[NDArray[np.str_], Floats]  # names, and (n_segments, n_catalogue) baskets of four weeks
+
+
+@dataclass(frozen=True)
+class FeatureNames:
+    """Names of the columns of item and user numbers, and of the slots of department shares."""
+
+    item: tuple[str, ...]
+    user: tuple[str, ...]
+    department_slots: list[str]
+
+
+def appeal_inputs(numbers: Floats, names: tuple[str, ...], newcomers: Floats) -> Floats:
+    """The pool's inputs that are the same for everybody, (n_appeal, n_items): logs of one more than each."""
+    rows = [newcomers if name == "newcomers" else numbers[:, names.index(name)] for name in APPEAL]
+    return np.log1p(np.maximum(np.nan_to_num(np.stack(rows)), 0.0)).astype(np.float32)
+
+
+def demand(codes: Positions, popularity: Floats) -> Floats:
+    """Log of one more than the baskets of four weeks of each item's group: (n_items,)."""
+    return np.log1p(np.bincount(codes, weights=popularity)[codes]).astype(np.float32)
+
+
+def catalogue_of(world: World, items: Positions) -> Catalogue:
+    """Some of the world's items as a release's catalogue."""
+    return Catalogue(
+        item_ids=world.item_ids[items],
+        titles=world.titles[items],
+        departments=world.departments.codes[items],
+        categories=world.categories.codes[items],
+        types=world.types.codes[items],
+        department_names=world.departments.names,
+        category_names=world.categories.names,
+        type_names=world.types.names,
+    )
+
+
+def group_arrays(world: World, items: Positions, numbers: Floats, names: tuple[str, ...]) -> Arrays:
+    """Groups that are no part of the catalogue, and how each kind of group sells."""
+    popularity = np.nan_to_num(numbers[:, names.index(POPULARITY)])
+    kinds = {
+        "departments": world.departments.codes[items],
+        "categories": world.categories.codes[items],
+        "types": world.types.codes[items],
+        "manufacturers": world.manufacturers.codes[items],
+        "lines": world.lines[items],
+        "variants": world.variants[items],
+    }
+    baskets = numbers[:, names.index("item_baskets_91d")]
+    return {
+        **{name: kinds[name] for name in ("manufacturers", "lines", "variants")},
+        **{f"shop_share_{name}": shop_share(kinds[name], baskets) for name in GROUPS},
+        "type_popularity": demand(kinds["types"], popularity),
+        "variant_popularity": demand(kinds["variants"], popularity),
+    }
+
+
+def release_as_of(
+    world: World, instant: datetime, *, items: Positions, numbers: Floats, names: FeatureNames, learnt: Learnt
+) -> Release:
+    """Assemble what requests at `instant` would be answered from, without rankers or a fitted pool.
+
+    `items` (n_catalogue,) are positions in the world, `numbers` (n_catalogue, n_item_features) theirs.
     """
-    items = np.searchsorted(world.item_ids, np.asarray(catalogue_ids, dtype=np.str_)).astype(np.int32)
-    numbers = item_numbers[items]
-    popularity = np.nan_to_num(numbers[:, item_features.index(POPULARITY)])
-    categories = world.categories.codes[items]
-    shares = np.bincount(categories, weights=popularity, minlength=len(world.categories.names))
-    slots = {name: slot for slot, name in enumerate(department_slots)}
-    other = len(department_slots) - 1
-    query = {name: array for name, array in towers.items() if name.startswith("query_")}
+    slots = {name: slot for slot, name in enumerate(names.department_slots)}
+    other = len(names.department_slots) - 1
+    panel, n_items = learnt.panel, len(items)
+    newcomers = np.bincount(panel.items, minlength=n_items)
     return Release(
         tag=f"as-of-{instant:%Y-%m-%d}",
         manifest={
             "as_of": instant.isoformat(),
-            "features": {"user": list(user_features), "item": list(item_features)},
+            "features": {"user": list(names.user), "item": list(names.item)},
         },
-        catalogue=Catalogue(
-            item_ids=world.item_ids[items],
-            titles=world.titles[items],
-            departments=world.departments.codes[items],
-            categories=categories,
-            types=world.types.codes[items],
-            department_names=world.departments.names,
-            category_names=world.categories.names,
-            type_names=world.types.names,
-        ),
+        catalogue=catalogue_of(world, items),
         arrays={
-            **query,
-            "manufacturers": world.manufacturers.codes[items],
+            **{name: array for name, array in learnt.towers.items() if name.startswith("query_")},
+            **group_arrays(world, items, numbers, names.item),
             "text_vectors": world.text_vectors[items],
-            "item_vectors": tower_items(world, items, numbers, item_features, towers),
-            "popularity": popularity.astype(np.float32),
-            "category_shares": (shares / max(shares.sum(), 1.0)).astype(np.float32),
-            "segment_names": segments[0],
-            "segment_popularity": segments[1],
-            "department_slots": np.asarray(department_slots, dtype=np.str_),
+            "item_vectors": tower_items(world, items, numbers, names.item, learnt.towers),
+            "factor_items": learnt.factors,
+            "factor_gram": gram(learnt.factors),
+            "panel_vectors": panel.vectors,
+            "panel_shoppers": panel.shoppers,
+            "panel_items": panel.items,
+            "popularity": np.nan_to_num(numbers[:, names.item.index(POPULARITY)]).astype(np.float32),
+            "appeal_inputs": appeal_inputs(numbers, names.item, newcomers.astype(np.float32)),
+            "pool_weights": np.zeros(len(INPUTS), dtype=np.float32),
+            "segment_names": learnt.segments[0],
+            "segment_popularity": learnt.segments[1],
+            "department_slots": np.asarray(names.department_slots, dtype=np.str_),
             "department_slot_of": np.array(
                 [slots.get(name, other) for name in world.departments.names], dtype=np.int32
             ),
         },
         rankers={},
         rules=load_rules(),
-    )
-
-
-def shopper_at(users: UserRows, row: int, now: datetime, place: Positions | None = None) -> Shopper:
-    """The shopper of one point-in-time row, as `bentos.shopper.shopper` makes one from an online row.
-
-    `place` maps the world's positions to the release's (-1: not in its catalogue); None keeps them.
-    """
-    span = slice(int(users.offsets[row]), int(users.offsets[row + 1]))
-    positions = users.positions[span]
-    if place is not None:
-        positions = np.where(positions >= 0, place[positions], -1)
-    tenure = float(users.numbers[row, users.names.index("user_tenure_days")])
-    return Shopper(
-        past=past_purchases(positions, users.counts[span], users.decayed[span], users.last_times[span], now),
-        scalars=users.numbers[row],
-        department_shares=users.department_shares[row],
-        top_department=str(users.top_departments[row]),
-        tenure_days=0.0 if np.isnan(tenure) else tenure,
     )

@@ -4,7 +4,7 @@ In: the tables and Feast's offline store. Out: a `Release` without metrics, as o
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,15 +13,21 @@ import numpy as np
 import pandas as pd
 
 from bentos.candidates import TASKS
+from bentos.neighbours import PANEL_WEEKS
+from bentos.pool import INPUTS
 from bentos.release import Release
 from bentos.towers import query_inputs
 from feature_repo.pair_features import Floats, Positions
 from feature_repo.settings import Settings
 from feature_repo.shop_calendar import ShopCalendar
-from training.assemble import log_popularity, release_as_of, segment_popularity, shopper_at
+from training.assemble import FeatureNames, Learnt, log_popularity, release_as_of, segment_popularity
+from training.factors import history_matrix, item_factors
+from training.panel import panel_of
 from training.point_in_time import ItemRows, UserRows, entity_frame, item_rows, pair_frame, user_rows
+from training.pool import fitted_weights, window_rows
 from training.ranking import Example, joined, pairs, ranker_columns, train_ranker
 from training.retrieval import Arrays, Examples, TowerOptions, train_towers
+from training.shoppers import shopper_at
 from training.split import CATALOGUE_WEEKS, Split, Window
 from training.warehouse import Warehouse
 from training.world import World, world_before
@@ -66,18 +72,29 @@ class Instant:
 
 
 def instants_of(
-    sources: Sources, world: World, instants: Sequence[datetime], towers: Sequence[Arrays]
+    sources: Sources,
+    world: World,
+    instants: Sequence[datetime],
+    towers: Sequence[Arrays],
+    *,
+    threads: int = 1,
 ) -> list[Instant]:
     """Assemble the release, and read the features, of several instants, each with its own towers."""
     items = item_rows(sources.store, world.item_ids.tolist(), instants)
-    assembled = []
-    for number, instant in enumerate(instants):
-        user_ids = sources.warehouse.user_ids(instant)
-        users = user_rows(
-            sources.store, entity_frame("user_id", user_ids, [instant]), world.item_ids.tolist()
+    calendar = sources.calendar
+    earlier = [calendar.start(calendar.week_at(instant) - PANEL_WEEKS) for instant in instants]
+    users = {
+        instant: user_rows(
+            sources.store,
+            entity_frame("user_id", sources.warehouse.user_ids(instant), [instant]),
+            world.item_ids.tolist(),
         )
-        assembled.append(instant_of(sources, world, towers[number], instant, users, items, number))
-    return assembled
+        for instant in sorted({*instants, *earlier})
+    }
+    return [
+        instant_of(sources, world, towers[number], users, items, number, threads)
+        for number in range(len(instants))
+    ]
 
 
 def instant_at_cut(sources: Sources, split: Split, release: Release) -> Instant:
@@ -96,33 +113,56 @@ def instant_of(
     sources: Sources,
     world: World,
     towers: Arrays,
-    instant: datetime,
-    users: UserRows,
+    users: Mapping[datetime, UserRows],
     items: ItemRows,
     number: int,
+    threads: int,
 ) -> Instant:
-    """One instant's release and features; `number` is its place in `items`."""
-    calendar = sources.calendar
+    """One instant's release and features; `number` is its place in `items`.
+
+    `users` has everybody's rows as of the instant, and as of PANEL_WEEKS before it.
+    """
+    instant, calendar = items.instants[number], sources.calendar
     week = calendar.week_at(instant)
-    since = calendar.start(week - CATALOGUE_WEEKS)
-    catalogue_ids = sources.warehouse.catalogue_ids(since, instant)
-    segments = dict(zip(users.user_ids.tolist(), users.top_departments.tolist(), strict=True))
-    baskets = sources.warehouse.basket_counts(calendar.start(week - 4), instant)
+    catalogue_ids = sources.warehouse.catalogue_ids(calendar.start(week - CATALOGUE_WEEKS), instant)
+    held = np.searchsorted(world.item_ids, np.asarray(catalogue_ids, dtype=np.str_)).astype(np.int32)
+    place = np.full(len(world), -1, dtype=np.int32)
+    place[held] = np.arange(len(held), dtype=np.int32)
+    now_known = users[instant]
     release = release_as_of(
         world,
         instant,
-        catalogue_ids=catalogue_ids,
-        item_numbers=items.numbers[number],
-        item_features=items.names,
-        user_features=list(users.names),
-        towers=towers,
-        segments=segment_popularity(baskets, segments, np.asarray(catalogue_ids, dtype=np.str_)),
-        department_slots=sources.department_slots,
+        items=held,
+        numbers=items.numbers[number][held],
+        names=FeatureNames(items.names, now_known.names, sources.department_slots),
+        learnt=learnt_by(sources, world, towers, users, instant, place, threads),
     )
-    held = np.searchsorted(world.item_ids, release.catalogue.item_ids)
-    place = np.full(len(world), -1, dtype=np.int32)
-    place[held] = np.arange(len(held), dtype=np.int32)
-    return Instant(release=release, users=users, item_features=items.numbers[number][held], place=place)
+    return Instant(release, now_known, items.numbers[number][held], place)
+
+
+def learnt_by(
+    sources: Sources,
+    world: World,
+    towers: Arrays,
+    users: Mapping[datetime, UserRows],
+    instant: datetime,
+    place: Positions,
+    threads: int,
+) -> Learnt:
+    """What all shoppers teach by an instant: factors, panel and segments, beside the towers."""
+    calendar, n_items = sources.calendar, int(place.max()) + 1
+    before = calendar.start(calendar.week_at(instant) - PANEL_WEEKS)
+    factors = item_factors(history_matrix(users[instant], place, n_items, instant), threads=threads)
+    bought = sources.warehouse.basket_counts(before, instant)
+    segment_of = dict(
+        zip(users[instant].user_ids.tolist(), users[instant].top_departments.tolist(), strict=True)
+    )
+    return Learnt(
+        towers=towers,
+        factors=factors,
+        panel=panel_of(users[before], before, bought, place, world.item_ids, factors),
+        segments=segment_popularity(bought, segment_of, world.item_ids[place >= 0]),
+    )
 
 
 def retrieval_examples(sources: Sources, world: World, split: Split) -> Examples:
@@ -203,18 +243,35 @@ def fit(
     bought = retrieval_examples(sources, world, split)
     report(f"retrieval: {len(bought):,} purchases by {len(bought.queries):,} shoppers-as-of-a-week")
     towers = train_towers(bought, split.stages, options, report)
-    instants = instants_of(sources, world, split.instants, towers)
-    final = instants[-1].release
+    instants = instants_of(sources, world, split.instants, towers, threads=threads)
+    report(f"assembled {len(instants)} instants: factors, panel, features")
+    examples = [
+        window_examples(instant, sources.warehouse.purchases(window), window.instant)
+        for instant, window in zip(instants, split.ranker, strict=False)
+    ]
+    weights = pool_weights(instants, examples, seed=split.cut)
+    report("pool: " + ", ".join(f"{name} {weight:.2f}" for name, weight in zip(INPUTS, weights, strict=True)))
+    pooled = [with_pool(instant.release, weights) for instant in instants]
     windows = []
-    for instant, window in zip(instants, split.ranker, strict=False):
-        examples = window_examples(instant, sources.warehouse.purchases(window), window.instant)
-        windows.append(
-            pairs(instant.release, instant.item_features, examples, seed=split.cut, threads=threads)
-        )
-        report(f"pairs of weeks {window.first}-{window.last}: {len(examples):,} shoppers")
+    for release, instant, window, shoppers in zip(pooled, instants, split.ranker, examples, strict=False):
+        windows.append(pairs(release, instant.item_features, shoppers, seed=split.cut, threads=threads))
+        report(f"pairs of weeks {window.first}-{window.last}: {len(shoppers):,} shoppers")
     rankers = {}
     for task in TASKS:
         learned = joined([by_task[task] for by_task in windows])
-        rankers[task] = train_ranker(learned, ranker_columns(final), threads=threads)
+        rankers[task] = train_ranker(learned, ranker_columns(pooled[-1]), threads=threads)
         report(f"ranker {task}: {len(learned.labels):,} pairs, {int(learned.labels.sum()):,} bought")
-    return replace(final, rankers=rankers)
+    return replace(pooled[-1], rankers=rankers)
+
+
+def with_pool(release: Release, weights: Floats) -> Release:
+    """The release with fitted weights of the pool."""
+    return replace(release, arrays={**release.arrays, "pool_weights": weights})
+
+
+def pool_weights(instants: Sequence[Instant], examples: Sequence[Sequence[Example]], *, seed: int) -> Floats:
+    """Weights of the pool from what was newly bought in all ranker windows."""
+    rows = []
+    for instant, shoppers in zip(instants, examples, strict=False):
+        rows += window_rows(instant.release, [(one.shopper, one.bought) for one in shoppers], seed=seed)
+    return fitted_weights(rows)

@@ -150,6 +150,7 @@ class ItemRows:
     """Items as of instants: `numbers` is (n_instants, n_items, n_item_features), NaN where missing."""
 
     item_ids: NDArray[np.str_]
+    instants: tuple[datetime, ...]
     names: tuple[str, ...]
     numbers: Floats
 
@@ -159,7 +160,12 @@ def item_rows(store: Any, item_ids: Sequence[str], instants: Sequence[datetime])
     table = historical_features(store, entity_frame("item_id", item_ids, instants), "item_ranking")
     names = number_names(store, "item_ranking")
     numbers = number_matrix(table, names).reshape(len(instants), len(item_ids), len(names))
-    return ItemRows(item_ids=np.asarray(item_ids, dtype=np.str_), names=tuple(names), numbers=numbers)
+    return ItemRows(
+        item_ids=np.asarray(item_ids, dtype=np.str_),
+        instants=tuple(instants),
+        names=tuple(names),
+        numbers=numbers,
+    )
 
 
 def text_vectors(store: Any, item_ids: Sequence[str], instant: datetime) -> Floats:

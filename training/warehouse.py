@@ -59,10 +59,11 @@ class Warehouse:
         return sorted(found["item_id"].tolist())
 
     def items(self) -> pd.DataFrame:
-        """The items table by item_id: titles, groups, manufacturer."""
+        """The items table by item_id: titles, groups, brand, manufacturer, size."""
         return self.frame(
             "SELECT item_id, title, category_1, category_2, category_3,"
-            " coalesce(manufacturer, '') AS manufacturer FROM items ORDER BY item_id",
+            " coalesce(brand, '') AS brand, coalesce(manufacturer, '') AS manufacturer,"
+            " coalesce(size, '') AS size FROM items ORDER BY item_id",
             [],
         ).set_index("item_id")
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from feature_repo.pair_features import Floats, Positions
@@ -30,6 +31,8 @@ class World:
     categories: Grouping
     types: Grouping
     manufacturers: Grouping
+    lines: Positions  # (n_items,) a manufacturer's items of one type
+    variants: Positions  # (n_items,) items that differ in nothing but their number
     text_vectors: Floats  # (n_items, n_text)
 
     def __len__(self) -> int:
@@ -39,6 +42,15 @@ class World:
 def grouping(values: NDArray[Any], names: NDArray[np.str_]) -> Grouping:
     """Codes of `values` in the sorted `names`."""
     return Grouping(codes=np.searchsorted(names, values).astype(np.int32), names=names)
+
+
+LINE = ["category_2", "category_3", "manufacturer"]
+VARIANT = ["category_1", *LINE, "brand", "size"]
+
+
+def numbered(chosen: pd.DataFrame, columns: list[str]) -> Positions:
+    """Number of the group that agrees in all of some columns: (n_items,)."""
+    return np.asarray(chosen.groupby(columns, sort=True).ngroup(), dtype=np.int32)
 
 
 def world_before(warehouse: Warehouse, store: Any, cut: datetime) -> World:
@@ -64,5 +76,7 @@ def world_before(warehouse: Warehouse, store: Any, cut: datetime) -> World:
         categories=groups["category_2"],
         types=groups["category_3"],
         manufacturers=groups["manufacturer"],
+        lines=numbered(chosen, LINE),
+        variants=numbered(chosen, VARIANT),
         text_vectors=text_vectors(store, ids, cut),
     )

@@ -7,12 +7,13 @@ from tiny_release import NOW, user_row
 from bentos.candidates import SOURCES, Candidates, draw
 from bentos.explain import OFTEN, bought_before, readable, reason
 from bentos.shopper import shopper
+from feature_repo.pair_features import GROUPS
 
 
 def candidate(item, *sources):
     """One candidate, brought by some sources."""
-    drawn = np.array([[name in sources for name in SOURCES]])
-    return Candidates(np.array([item], np.int32), np.zeros((1, len(SOURCES)), np.float32), drawn)
+    scores = np.array([[0.0 if name in sources else np.nan for name in SOURCES]], np.float32)
+    return Candidates(np.array([item], np.int32), scores, np.zeros((1, len(GROUPS)), np.float32))
 
 
 @pytest.mark.parametrize(
@@ -51,25 +52,30 @@ def test_own_purchase_comes_before_any_other_reason(release):
 @pytest.mark.parametrize(
     ("item", "sources", "text"),
     [
-        (8, ["two_tower"], "New to you, from category 3, which you buy often"),  # 3 and 13 are of category 3
-        (19, ["two_tower"], "Bought by shoppers with a taste like yours"),
-        (19, ["category_affinity"], "Popular in category 4, which you buy"),
-        (19, ["two_tower", "category_affinity"], "Bought by shoppers with a taste like yours"),
-        (19, ["top_sellers"], "A top seller of the last four weeks"),
+        (8, ["two_tower"], "New to you, from category 3, which you buy often"),  # where all but 1 in 100 is
+        (12, ["two_tower"], "Bought by shoppers with a taste like yours"),
+        (12, ["co_purchase"], "Bought by shoppers with a taste like yours"),
+        (12, ["neighbours", "top_sellers"], "Bought by shoppers with a taste like yours"),
+        (12, ["affinity", "top_sellers"], "New to you, from category 2, which you buy"),  # 1 in 100, i07
+        (12, ["affinity", "two_tower"], "Bought by shoppers with a taste like yours"),
+        (12, ["top_sellers"], "A top seller of the last four weeks"),
+        (11, ["affinity", "top_sellers"], "A top seller of the last four weeks"),  # nothing of category 1
+        (12, ["pool"], "Goes with what you buy"),
     ],
 )
 def test_new_item_is_explained_by_category_or_source(release, item, sources, text):
     """An often bought category comes first, then the taste, then the category's popularity, then sales."""
-    who = shopper(user_row(), release, NOW)
+    who = shopper(user_row(("i03", "i07"), counts=(99, 1), days_ago=(0, 0)), release, NOW)
     assert reason(release, who, candidate(item, *sources), 0) == text
 
 
 @pytest.mark.parametrize("source", [*SOURCES])
 def test_nobody_is_told_of_a_taste(release, source):
-    """A shopper without purchases has no taste and no category; the item is a top seller."""
+    """A shopper without purchases has no taste and no category; all that is said is that the item sells."""
     who = shopper(None, release, NOW)
     said = reason(release, who, candidate(4, source), 0)
-    assert said == "A top seller of the last four weeks"
+    top = source == "top_sellers"
+    assert said == ("A top seller of the last four weeks" if top else "Sells well now")
 
 
 def test_every_reason_is_true(release):

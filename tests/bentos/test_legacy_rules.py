@@ -59,6 +59,22 @@ def test_buy_again_is_the_own_past_then_top_sellers(shuffled):
     assert recommended("buy_again", shuffled, who, N_ITEMS, "all").tolist() == expected
 
 
+def test_category_affinity_is_popularity_times_the_lift(shuffled):
+    """Popularity times the share of the category in the own purchases, ten of the shop's added, over its."""
+    who = shopper(user_row(), shuffled, NOW)
+    bought = dict(zip(who.past.items.tolist(), who.past.decayed.tolist(), strict=True))
+    shares = shuffled.arrays["shop_share_categories"].tolist()
+    popularity = shuffled.arrays["popularity"].tolist()
+    expected = []
+    for item in range(N_ITEMS):
+        own = sum(count for other, count in bought.items() if other % 5 == item % 5)
+        share = shares[item % 5]
+        expected.append(popularity[item] * (own + 10 * share) / ((sum(bought.values()) + 10) * share))
+    found = LEGACY_RULES["category_affinity"](shuffled, who)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert recommended("category_affinity", shuffled, who, N_ITEMS, "all").tolist() == ranked(found.tolist())
+
+
 @pytest.mark.parametrize("rule", LEGACY_RULES)
 def test_every_rule_answers_for_nobody(release, rule):
     """A shopper without a past and without a segment gets top sellers from each rule."""

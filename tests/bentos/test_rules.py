@@ -42,6 +42,19 @@ def test_category_cap_moves_the_surplus_behind_all_others(release):
     assert turned_away["category_cap"] == 2
 
 
+def test_the_cap_leaves_the_order_behind_the_slots_alone(release):
+    """With three slots and a cap of one, i05 and i10 give way to i01 and i02; from there on nothing moves."""
+    items, turned_away = applied(release, [0, 5, 10, 1, 2, 15, 3, 6], {"category_cap": {"share": 0.5}}, k=3)
+    assert items == [0, 1, 2, 5, 10, 15, 3, 6]
+    assert turned_away["category_cap"] == 2
+
+
+def test_the_cap_fills_the_slots_where_there_is_nothing_else(release):
+    """Three slots and one category: all three of it are shown, in their order, before the fourth."""
+    items, _ = applied(release, [0, 10, 5, 15], {"category_cap": {"share": 0.5}}, k=3)
+    assert items == [0, 10, 5, 15]
+
+
 def test_the_cap_always_leaves_one_slot(release):
     """A tiny share still lets each category show its best."""
     items, _ = applied(release, [0, 5, 1], {"category_cap": {"share": 0.01}}, k=2)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from tiny_release import ITEM_FEATURES, NOW, USER_FEATURES, InMemory, user_row
 
-from bentos.candidates import SOURCES, draw
-from bentos.scoring import best_first, margins, matrix, matrix_columns
-from bentos.shopper import item_groups, shopper
-from feature_repo.pair_features import PAIR_FEATURES, pair_features
+from bentos.affinity import item_groups
+from bentos.candidates import SOURCES, draw, opinions
+from bentos.scoring import best_first, margins, matrix, matrix_columns, past_numbers
+from bentos.shopper import shopper
+from feature_repo.pair_features import GROUPS, PAIR_FEATURES, pair_features
 
 COLUMNS = matrix_columns(USER_FEATURES, ITEM_FEATURES)
 
@@ -28,8 +29,11 @@ def scored(release):
 def test_column_names_are_distinct():
     """No name stands for two columns, and none is forgotten."""
     assert len(set(COLUMNS)) == len(COLUMNS)
-    extra = {f"{what}_{name}" for what in ("score", "rank") for name in SOURCES} | {"department_share"}
-    assert set(COLUMNS) == {*ITEM_FEATURES, *USER_FEATURES, *PAIR_FEATURES} | extra
+    opinions_of = {f"{what}_{name}" for what in ("score", "rank") for name in SOURCES}
+    lifts = {f"lift_{name}" for name in GROUPS}
+    counted = {"past_items", "past_new_items_28d", "type_popularity", "variant_popularity"}
+    named = {*ITEM_FEATURES, *USER_FEATURES, *PAIR_FEATURES, "department_share"}
+    assert set(COLUMNS) == named | opinions_of | lifts | counted
 
 
 def test_item_columns_are_the_items(scored):
@@ -45,6 +49,15 @@ def test_user_columns_are_the_same_in_every_row(scored):
     _, _, _, columns = scored
     assert set(columns["user_spend_28d"].tolist()) == {50.0}
     assert set(columns["user_tenure_days"].tolist()) == {200.0}
+    assert set(columns["past_items"].tolist()) == {3.0}
+    assert set(columns["past_new_items_28d"].tolist()) == {0.0}
+
+
+def test_past_numbers_count_items_and_the_new_ones(release):
+    """Of six items, four were bought once, two of those within the last four weeks, the 28th day included."""
+    row = user_row(("i01", "i02", "i03", "i04", "i05", "i06"), (1, 1, 1, 1, 2, 9), (3, 28, 29, 200, 1, 99))
+    assert past_numbers(shopper(row, release, NOW)).tolist() == [6.0, 2.0]
+    assert past_numbers(shopper(None, release, NOW)).tolist() == [0.0, 0.0]
 
 
 def test_pair_columns_are_the_pair_features(scored, release):
@@ -60,8 +73,9 @@ def test_pair_columns_are_the_pair_features(scored, release):
 def test_score_columns_are_the_sources_opinions(scored, release):
     """Each source's score of each candidate stands under its name, missing where it would never show it."""
     who, candidates, _, columns = scored
-    for name, source in SOURCES.items():
-        scores = source(release, who)[candidates.items]
+    thought = opinions(release, who)
+    for name in SOURCES:
+        scores = thought.scores[name][candidates.items]
         np.testing.assert_array_equal(columns[f"score_{name}"], np.where(np.isinf(scores), np.nan, scores))
     assert np.isnan(columns["score_buy_again"]).sum() == len(candidates.items) - 3
 
@@ -69,11 +83,32 @@ def test_score_columns_are_the_sources_opinions(scored, release):
 def test_rank_columns_count_better_candidates(scored, release):
     """A candidate's rank is how many candidates a source puts before it, ties by position, NaN unscored."""
     who, candidates, _, columns = scored
-    for name, source in SOURCES.items():
-        scores = source(release, who)[candidates.items].tolist()
+    thought = opinions(release, who)
+    for name in SOURCES:
+        scores = thought.scores[name][candidates.items].tolist()
         order = sorted(range(len(scores)), key=lambda row: (-scores[row], row))
         ranks = [order.index(row) if scores[row] > -np.inf else np.nan for row in range(len(scores))]
         np.testing.assert_array_equal(columns[f"rank_{name}"], ranks)
+
+
+def test_lift_columns_are_those_of_the_items_groups(scored, release):
+    """The shopper's lift of each kind of group that the candidate is of."""
+    who, candidates, _, columns = scored
+    thought = opinions(release, who)
+    for name in GROUPS:
+        np.testing.assert_array_equal(columns[f"lift_{name}"], thought.lifts[name][candidates.items])
+    assert len({tuple(columns[f"lift_{name}"].tolist()) for name in GROUPS}) == 4  # two pairs are the same
+
+
+def test_demand_columns_are_of_the_items_type_and_variant(scored, release):
+    """Log of one more than what the type sells, and the variant, summed in a loop."""
+    _, candidates, _, columns = scored
+    variants = release.arrays["variants"].tolist()
+    for row, item in enumerate(candidates.items.tolist()):
+        same = [20 - other for other in range(20) if other % 5 == item % 5]
+        np.testing.assert_allclose(columns["type_popularity"][row], np.log1p(sum(same)), rtol=1e-6)
+        alike = [20 - other for other in range(20) if variants[other] == variants[item]]
+        np.testing.assert_allclose(columns["variant_popularity"][row], np.log1p(sum(alike)), rtol=1e-6)
 
 
 def test_department_share_is_that_of_the_items_department(scored):

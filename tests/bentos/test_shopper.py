@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_release import NOW, history, user_row
 
-from bentos.shopper import decay_since, item_groups, past_purchases, positions_of, scalar, shopper
+from bentos.shopper import decay_since, past_purchases, positions_of, scalar, shopper
 
 
 def test_positions_are_those_of_a_dictionary(release):
@@ -101,12 +101,3 @@ def test_a_history_without_items_is_no_purchase(release):
 def test_scalar_is_a_number_or_missing(value, number):
     """Numbers of any kind are floats; everything else is NaN."""
     assert scalar(value) == number if number is not None else np.isnan(scalar(value))
-
-
-def test_groups_are_the_catalogues_codes(release):
-    """Pair features get departments, categories, types and manufacturers, none mistaken for another."""
-    groups = item_groups(release)
-    assert groups.departments is release.catalogue.departments
-    assert groups.categories is release.catalogue.categories
-    assert groups.types is release.catalogue.types
-    assert groups.manufacturers is release.arrays["manufacturers"]

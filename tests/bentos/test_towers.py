@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny_release import N_CATEGORIES, N_TEXT, NOW, user_row
 
-from bentos.candidates import two_tower
+from bentos.candidates import opinions
 from bentos.shopper import shopper
 from bentos.towers import CLIP, hidden, item_vectors, query_inputs, query_vector, standardised, taste
 from feature_repo.pair_features import PastPurchases
@@ -82,7 +82,8 @@ def test_zero_towers_rank_by_the_popularity_prior(release):
     """The query's last number is 1: towers that have learnt nothing score each item by its popularity."""
     who = shopper(user_row(), release, NOW)
     assert query_vector(who, release).tolist() == [0.0, 0.0, 1.0]
-    np.testing.assert_allclose(two_tower(release, who), np.log1p(release.arrays["popularity"]), rtol=1e-6)
+    found = opinions(release, who).scores["two_tower"]
+    np.testing.assert_allclose(found, np.log1p(release.arrays["popularity"]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -100,7 +101,8 @@ def test_score_is_the_inner_product_of_a_plain_loop(release, seed):
     first = [max(0.0, value) for value in layer(x, drawn, 1)]
     query = [*layer(first, drawn, 2), 1.0]
     expected = [sum(q * v for q, v in zip(query, item, strict=True)) for item in drawn["item_vectors"]]
-    np.testing.assert_allclose(two_tower(random, who), expected, rtol=1e-4, atol=1e-4)
+    found = opinions(random, who).scores["two_tower"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def layer(x, arrays, number):

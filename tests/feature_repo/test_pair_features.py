@@ -9,8 +9,9 @@ RNG = np.random.default_rng(3)
 
 
 def random_groups(n_items):
-    """Random codes for every attribute."""
-    draws = [RNG.integers(0, size, n_items).astype(np.int32) for size in (4, 9, 20, 15)]
+    """Random codes for every kind of group, some of which no item has."""
+    sizes = (4, 9, 20, 15, 40, 70)
+    draws = [RNG.integers(0, size, n_items).astype(np.int32) for size in sizes]
     return Groups(*draws)
 
 
@@ -25,7 +26,7 @@ def random_past(n_items, n_bought):
 
 
 def naive_row(past, groups, item, tenure):
-    """One pair's features, by loops over the past."""
+    """One pair's features by name, by loops over the past."""
     own = [row for row in range(len(past.items)) if past.items[row] == item]
     total = sum(past.decayed)
 
@@ -40,19 +41,25 @@ def naive_row(past, groups, item, tenure):
 
     count = past.counts[own[0]] if own else 0.0
     since = past.days_since[own[0]] if own else np.nan
-    return [
-        count,
-        past.decayed[own[0]] if own else 0.0,
-        since,
-        since / (max(tenure, 1.0) / max(count, 1)),
-        share(groups.departments),
-        share(groups.categories),
-        share(groups.types),
-        days(groups.categories),
-        days(groups.types),
-        len(same(groups.types)),
-        share(groups.manufacturers),
-    ]
+    return {
+        "pair_count": count,
+        "pair_decayed_count": past.decayed[own[0]] if own else 0.0,
+        "pair_days_since_last": since,
+        "pair_dueness": since / (max(tenure, 1.0) / max(count, 1)),
+        "pair_departments_share": share(groups.departments),
+        "pair_categories_share": share(groups.categories),
+        "pair_types_share": share(groups.types),
+        "pair_manufacturers_share": share(groups.manufacturers),
+        "pair_lines_share": share(groups.lines),
+        "pair_variants_share": share(groups.variants),
+        "pair_categories_days_since_last": days(groups.categories),
+        "pair_types_days_since_last": days(groups.types),
+        "pair_lines_days_since_last": days(groups.lines),
+        "pair_variants_days_since_last": days(groups.variants),
+        "pair_types_items": len(same(groups.types)),
+        "pair_lines_items": len(same(groups.lines)),
+        "pair_variants_items": len(same(groups.variants)),
+    }
 
 
 @pytest.mark.parametrize("n_bought", [0, 1, 25])
@@ -63,7 +70,9 @@ def test_matrix_equals_a_loop_over_the_past(n_bought):
     matrix = pair_features(past, groups, candidates, tenure_days=90.0)
     expected = [naive_row(past, groups, item, 90.0) for item in candidates]
     assert matrix.shape == (30, len(PAIR_FEATURES))
-    np.testing.assert_allclose(matrix, np.array(expected, dtype=np.float64), rtol=1e-5)
+    assert set(PAIR_FEATURES) == expected[0].keys()
+    for name, column in zip(PAIR_FEATURES, matrix.T, strict=True):
+        np.testing.assert_allclose(column, [row[name] for row in expected], rtol=1e-5, err_msg=name)
 
 
 def test_one_candidate_equals_its_row_in_a_batch():

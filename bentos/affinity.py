@@ -1,0 +1,53 @@
+"""Affinity: how much more often than the shop a shopper buys from each group of items.
+
+Groups are departments, categories, types, manufacturers, lines (a manufacturer's items of one type) and
+variants (items of one text and manufacturer, as flavours of one yogurt are). What somebody buys of a line
+says most about what they have not yet bought of it.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from bentos.release import Release
+from feature_repo.pair_features import GROUPS, Floats, Groups, PastPurchases, Positions
+
+PRIOR = 10.0  # a shopper's first 10 decayed purchases weigh as much as the shop's average
+
+
+def item_groups(release: Release) -> Groups:
+    """The groups of every item in the catalogue."""
+    catalogue = release.catalogue
+    return Groups(
+        departments=catalogue.departments,
+        categories=catalogue.categories,
+        types=catalogue.types,
+        manufacturers=release.arrays["manufacturers"],
+        lines=release.arrays["lines"],
+        variants=release.arrays["variants"],
+    )
+
+
+def shop_share(codes: Positions, baskets: Floats) -> Floats:
+    """Share of the shop's baskets that falls to each group, (n_groups,); no group has none."""
+    size = int(codes.max()) + 1 if codes.size else 0
+    counts = np.bincount(codes, weights=np.nan_to_num(baskets), minlength=size) + 0.5
+    return np.asarray(counts / counts.sum(), dtype=np.float32)
+
+
+def shop_shares(release: Release) -> dict[str, Floats]:
+    """The shop's shares by kind of group."""
+    return {name: release.arrays[f"shop_share_{name}"] for name in GROUPS}
+
+
+def lifts(past: PastPurchases, groups: Groups, shop: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Logarithm of the shopper's share over the shop's, (n_groups,) by kind of group; 0 without a past.
+
+    `shop` are the shop's shares by kind of group, as `shop_share` makes them.
+    """
+    found, total = {}, float(past.decayed.sum())
+    for name in GROUPS:
+        share, codes = shop[name], getattr(groups, name)
+        own = np.bincount(codes[past.items], weights=past.decayed, minlength=len(share)).astype(np.float32)
+        found[name] = np.log((own + PRIOR * share) / (np.float32(total + PRIOR) * share))
+    return found

@@ -1,0 +1,60 @@
+"""The pool: one learned score over the whole catalogue that decides which items are worth ranking.
+
+A weighted sum of logarithms: what sells (the same for everybody), the shopper's affinity to each kind of
+group, and what the learned sources say. The weights are fitted by `training.pool`; the sum is cheap enough
+for every item of the catalogue at every request.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from bentos.release import Release
+from feature_repo.pair_features import GROUPS, Floats
+
+# Rows of `appeal_inputs`: what is the same for everybody. Item features, but for the newcomers of the panel.
+APPEAL = (
+    "item_baskets_7d",
+    "item_baskets_28d",
+    "item_baskets_91d",
+    "item_baskets_182d",
+    "item_age_days",
+    "item_mailer_share",
+    "item_display_share",
+    "newcomers",
+)
+# Sources whose scores enter, with what is added before the logarithm (None: the score is one already).
+PERSONAL: Mapping[str, float | None] = MappingProxyType(
+    {"co_purchase": 0.01, "neighbours": 1e-4, "two_tower": None}
+)
+INPUTS = (*APPEAL, *GROUPS, *PERSONAL)
+
+
+def logarithm(scores: Floats, floor: float | None) -> Floats:
+    """Log of what scores are above zero, plus `floor`; as they are where there is no floor."""
+    if floor is None:
+        return scores
+    return np.log(np.maximum(scores, np.float32(0.0)) + np.float32(floor))
+
+
+def inputs(release: Release, lifted: Mapping[str, Floats], scores: Mapping[str, Floats]) -> Floats:
+    """What the pool weighs: (n_inputs, n_items), rows as INPUTS.
+
+    `lifted` are the shopper's lifts per item by kind of group, `scores` those of the sources in PERSONAL.
+    """
+    rows = [*(lifted[name] for name in GROUPS)]
+    rows += [logarithm(scores[name], floor) for name, floor in PERSONAL.items()]
+    return np.concatenate([release.arrays["appeal_inputs"], np.stack(rows)], dtype=np.float32)
+
+
+def pool_scores(release: Release, lifted: Mapping[str, Floats], scores: Mapping[str, Floats]) -> Floats:
+    """The pool's score of every item: (n_items,)."""
+    weights = release.arrays["pool_weights"]
+    n_appeal, n_groups = len(APPEAL), len(GROUPS)
+    found = weights[:n_appeal] @ release.arrays["appeal_inputs"]
+    for name, weight in zip(GROUPS, weights[n_appeal : n_appeal + n_groups], strict=True):
+        found += weight * lifted[name]
+    for (name, floor), weight in zip(PERSONAL.items(), weights[n_appeal + n_groups :], strict=True):
+        found += weight * logarithm(scores[name], floor)
+    return np.asarray(found, dtype=np.float32)
