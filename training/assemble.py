@@ -118,8 +118,9 @@ def group_arrays(world: World, items: Positions, numbers: Floats, names: tuple[s
         "categories": world.categories.codes[items],
         "types": world.types.codes[items],
         "manufacturers": world.manufacturers.codes[items],
-        "lines": world.lines[items],
-        "variants": world.variants[items],
+        # Numbered anew: what is first sold after the instant, or no longer, counts in no share.
+        "lines": np.unique(world.lines[items], return_inverse=True)[1].astype(np.int32),
+        "variants": np.unique(world.variants[items], return_inverse=True)[1].astype(np.int32),
     }
     baskets = numbers[:, names.index("item_baskets_91d")]
     return {

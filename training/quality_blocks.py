@@ -15,6 +15,7 @@ MODEL_NAMES = {  # in the order of display
     "stack": "Endcap",
     "stack_with_promotions": "Endcap + promotions",
     "two_tower": "two-tower alone",
+    "pool": "pool alone",
     "buy_again": "buy again",
     "segment": "segment rule",
     "top_sellers": "top sellers",

@@ -8,6 +8,7 @@ still at the start of each window, so that its scores are as new to the ranker a
 from dataclasses import dataclass
 from datetime import datetime
 
+from bentos.neighbours import PANEL_WEEKS
 from feature_repo.shop_calendar import ShopCalendar
 
 WINDOW_WEEKS = 2  # labels of one example: what is bought within two weeks (DESIGN, evaluation protocol)
@@ -59,8 +60,9 @@ def temporal_split(
     """
     first_ranker = cut + 1 - ranker_windows * WINDOW_WEEKS
     first_retrieval = max(2, first_ranker - retrieval_weeks)
-    if first_retrieval >= first_ranker:
-        needed = ranker_windows * WINDOW_WEEKS + 2
+    # The first window's panel is of PANEL_WEEKS before it, and somebody must have bought something by then.
+    if first_ranker - PANEL_WEEKS < first_retrieval:
+        needed = ranker_windows * WINDOW_WEEKS + PANEL_WEEKS + 1
         raise ValueError(f"cut {cut} leaves no weeks to learn from; use a cut of at least {needed}")
     return Split(
         cut=cut,

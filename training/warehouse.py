@@ -78,7 +78,7 @@ class Warehouse:
         """Baskets per (user_id, item_id) between two instants."""
         return self.frame(
             "SELECT user_id, item_id, count(DISTINCT basket_id) AS baskets FROM transactions"
-            " WHERE quantity > 0 AND event_timestamp >= ? AND event_timestamp < ? GROUP BY ALL",
+            " WHERE quantity > 0 AND event_timestamp >= ? AND event_timestamp < ? GROUP BY ALL ORDER BY ALL",
             [since, before],
         )
 

@@ -12,14 +12,15 @@ from bentos.release import load
 from feature_repo.shop_calendar import ShopCalendar
 from feature_repo.store import open_store
 from jobs.train import release_folder
-from training.assemble import shopper_at
 from training.fit import Sources, instant_at_cut
 from training.point_in_time import entity_frame, historical_features
 from training.rankings import shown
+from training.shoppers import shopper_at
 from training.split import temporal_split
 
 CUT = 49
 N = 200
+MODELS = ("stack", "two_tower", "pool", "segment", "top_sellers", "buy_again", "category_affinity")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_reports_hold_every_model_and_task_with_intervals(installation):
     """The evaluation has the stack and its baselines on both tasks, each figure within its interval."""
     records = json.loads((installation.reports / "quality.json").read_text())
     for task in ("all", "discover"):
-        for model in ("stack", "segment", "top_sellers", "buy_again"):
+        for model in MODELS:
             found = [r for r in records if (r["task"], r["model"], r["metric"]) == (task, model, "recall@10")]
             measured = [r for r in found if not r.get("versus")]
             assert len(measured) == 1

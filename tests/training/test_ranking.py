@@ -7,7 +7,16 @@ from tiny_release import NOW, user_row
 from bentos.candidates import draw, opinions
 from bentos.scoring import margins, matrix
 from bentos.shopper import shopper
-from training.ranking import Example, joined, pairs, ranker_columns, sampled, train_ranker
+from training.ranking import (
+    Example,
+    PairSet,
+    joined,
+    pairs,
+    ranker_columns,
+    row_weights,
+    sampled,
+    train_ranker,
+)
 
 
 def item_features(release):
@@ -40,12 +49,12 @@ def test_a_pair_is_described_as_the_service_would(release):
 
 
 def test_both_tasks_are_drawn_as_each_alone(release):
-    """Sharing the sources' scores between tasks changes no candidate, score or source."""
+    """Sharing the sources' opinions between tasks changes no candidate, score, place or lift."""
     who = shopper(user_row(), release, NOW)
-    scores = opinions(release, who)
+    thought = opinions(release, who)
     for task in ("all", "discover"):
-        shared, alone = draw(release, who, task, scores), draw(release, who, task)
-        for name in ("items", "scores", "drawn"):
+        shared, alone = draw(release, who, task, thought), draw(release, who, task)
+        for name in ("items", "scores", "ranks", "lifts"):
             np.testing.assert_array_equal(getattr(shared, name), getattr(alone, name))
 
 
@@ -86,6 +95,40 @@ def test_the_ranker_learns_a_planted_rule(release):
         scored = margins(ranker, matrix(release, example.shopper, drawn, features[drawn.items]))
         first = drawn.items[np.argsort(-scored)][: len(example.bought)]
         assert set(first.tolist()) == set(example.bought.tolist())
+
+
+def set_of(*households):
+    """Pairs of one column; a household is its (value, label, how many rows)."""
+    groups = [
+        (
+            np.repeat([[value] for value, _, _ in rows], [n for *_, n in rows], axis=0).astype(np.float32),
+            np.repeat([label for _, label, _ in rows], [n for *_, n in rows]),
+        )
+        for rows in households
+    ]
+    return PairSet(
+        rows=np.concatenate([rows for rows, _ in groups]),
+        labels=np.concatenate([labels for _, labels in groups]).astype(np.float32),
+        groups=np.array([len(labels) for _, labels in groups]),
+    )
+
+
+def test_a_row_weighs_less_the_more_its_shopper_bought():
+    """One over the root of the purchases among a shopper's rows, bought or not: 4 make a half, 9 a third."""
+    learned = set_of([(0, 1, 1), (1, 0, 3)], [(0, 1, 4), (1, 0, 1)], [(0, 0, 2)], [(0, 1, 9), (1, 0, 60)])
+    expected = [1.0] * 4 + [1 / 2] * 5 + [1.0] * 2 + [1 / 3] * 69
+    np.testing.assert_allclose(row_weights(learned), expected, rtol=1e-6)
+
+
+def test_large_households_do_not_outvote_the_small():
+    """Four that bought 64 items each want the one kind, 60 that bought one want the other: the 60 win."""
+    large, small = [(1, 1, 64), (0, 0, 64)], [(0, 1, 1), (1, 0, 1)]
+    ranker = train_ranker(set_of(*[large] * 4, *[small] * 60), ["kind"], threads=1, rounds=20)
+    the_one, the_other = margins(ranker, np.array([[1], [0]], np.float32))
+    assert the_other > the_one
+    ranker = train_ranker(set_of(*[large] * 4, *[small] * 8), ["kind"], threads=1, rounds=20)
+    the_one, the_other = margins(ranker, np.array([[1], [0]], np.float32))
+    assert the_other < the_one
 
 
 def test_windows_without_purchases_are_an_error():
