@@ -23,7 +23,9 @@ from feature_repo.pair_features import GROUPS, Floats, Positions
 
 TASKS = ("all", "discover")
 SOURCES = ("buy_again", "two_tower", "co_purchase", "neighbours", "affinity", "top_sellers", "pool")
-SIZE = 700  # candidates of a request: what ranking costs grows with them
+# Candidates of a request. Reading their features costs 0.12 ms each through Feast; 700 would bring 2 % more
+# recall@100 to discover at cut 43, and nothing to the first twenty of either task.
+SIZE = 400
 REPURCHASES = 300  # of them, at most, what the shopper bought before
 BROUGHT = 100  # a source is said to have brought the candidates that it holds for its best 100
 
@@ -79,7 +81,7 @@ def opinions(release: Release, shopper: Shopper) -> Opinions:
         "two_tower": np.asarray(arrays["item_vectors"] @ query_vector(shopper, release), dtype=np.float32),
         "co_purchase": np.asarray(arrays["factor_items"] @ factors, dtype=np.float32),
         "neighbours": np.where(alike > 0, alike, -np.inf).astype(np.float32),
-        "affinity": np.asarray(np.sum([lifted[name] for name in GROUPS], axis=0), dtype=np.float32),
+        "affinity": np.asarray(sum(lifted.values()), dtype=np.float32),
         "top_sellers": np.asarray(arrays["popularity"], dtype=np.float32),
     }
     if not shopper.past.items.size:  # nothing of their own to go by

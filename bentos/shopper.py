@@ -4,15 +4,16 @@ In: a row by feature name, read online or point-in-time. Out: arrays that candid
 scoring share. The same code stands in training and in the service.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
-from bentos.release import Catalogue, Release
+from bentos.release import Release
 from feature_repo.pair_features import Floats, PastPurchases
+from feature_repo.positions import positions_of
 from feature_repo.transforms import HALF_LIFE_DAYS
 
 SECONDS_PER_DAY = 86_400.0
@@ -32,13 +33,6 @@ class Shopper:
     def known(self) -> bool:
         """False for a user of whom nothing is stored: they are served top sellers."""
         return bool(self.past.items.size) or not np.isnan(self.scalars).all()
-
-
-def positions_of(catalogue: Catalogue, item_ids: Sequence[str]) -> np.ndarray[Any, np.dtype[np.int32]]:
-    """Positions of ids in the catalogue, -1 for those that it does not hold: (n,)."""
-    ids = np.asarray(item_ids, dtype=catalogue.item_ids.dtype if len(item_ids) == 0 else np.str_)
-    place = np.minimum(np.searchsorted(catalogue.item_ids, ids), len(catalogue.item_ids) - 1)
-    return np.where(catalogue.item_ids[place] == ids, place, -1).astype(np.int32)
 
 
 def decay_since(days: Floats) -> Floats:
@@ -88,7 +82,7 @@ def shopper(row: Mapping[str, Any] | None, release: Release, now: datetime) -> S
     past = NOBODY
     if row.get("history_items") is not None and len(row["history_items"]):
         past = past_purchases(
-            positions_of(release.catalogue, row["history_items"]),
+            positions_of(release.catalogue.item_ids, row["history_items"]),
             np.asarray(row["history_counts"]),
             np.asarray(row["history_decayed"]),
             np.asarray(row["history_last_times"]),

@@ -18,6 +18,7 @@ from bentos.pool import INPUTS
 from bentos.release import Release
 from bentos.towers import query_inputs
 from feature_repo.pair_features import Floats, Positions
+from feature_repo.positions import positions_of
 from feature_repo.settings import Settings
 from feature_repo.shop_calendar import ShopCalendar
 from training.assemble import FeatureNames, Learnt, log_popularity, release_as_of, segment_popularity
@@ -216,9 +217,8 @@ def window_examples(instant: Instant, labels: pd.DataFrame, now: datetime) -> li
     """Shoppers who bought something in the window, with what they bought from the catalogue."""
     release = instant.release
     row_of = {user: row for row, user in enumerate(instant.users.user_ids.tolist())}
-    ids = release.catalogue.item_ids
-    found = np.minimum(np.searchsorted(ids, labels["item_id"].to_numpy(dtype=np.str_)), len(ids) - 1)
-    held = labels.assign(position=found)[ids[found] == labels["item_id"].to_numpy(dtype=np.str_)]
+    found = positions_of(release.catalogue.item_ids, labels["item_id"].to_numpy(dtype=np.str_))
+    held = labels.assign(position=found)[found >= 0]
     examples = []
     for user_id, bought in held.groupby("user_id", sort=True)["position"]:
         row = row_of.get(str(user_id))

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from feature_repo.pair_features import Positions
-from training.metrics import OUTSIDE, Truth
+from feature_repo.positions import positions_of
+from training.metrics import Truth
 from training.split import Window
 from training.warehouse import Warehouse
 
@@ -55,9 +56,8 @@ def held_out(
         before = pd.MultiIndex.from_frame(ever_bought[["user_id", "item_id"]])
         purchases = purchases[~pd.MultiIndex.from_frame(purchases[["user_id", "item_id"]]).isin(before)]
     purchases = purchases[purchases["user_id"].isin(set(known))]
-    wanted = purchases["item_id"].to_numpy(dtype=np.str_)
-    place = np.minimum(np.searchsorted(item_ids, wanted), len(item_ids) - 1)
-    held = purchases.assign(position=np.where(item_ids[place] == wanted, place, OUTSIDE))
+    # What positions_of finds nowhere is OUTSIDE to the metrics: both are -1.
+    held = purchases.assign(position=positions_of(item_ids, purchases["item_id"].to_numpy(dtype=np.str_)))
     found = HeldOut([], [], [])
     for user_id, rows in held.groupby("user_id", sort=True):
         found.user_ids.append(str(user_id))

@@ -9,6 +9,7 @@ import pandas as pd
 from bentos.factors import folded, gram, unit
 from bentos.neighbours import PANEL
 from feature_repo.pair_features import Floats, Positions
+from feature_repo.positions import positions_of
 from training.point_in_time import UserRows
 from training.shoppers import shopper_at
 
@@ -35,8 +36,8 @@ def panel_of(
         chosen = np.sort(np.random.default_rng(0).choice(chosen, size=PANEL, replace=False))
     row_of = pd.Series(np.arange(len(chosen)), index=users.user_ids[chosen])
     rows = bought["user_id"].map(row_of)
-    world = np.searchsorted(ids, bought["item_id"].to_numpy(dtype=np.str_))
-    items = place[np.minimum(world, len(ids) - 1)]
+    world = positions_of(ids, bought["item_id"].to_numpy(dtype=np.str_))
+    items = np.where(world >= 0, place[world], -1)
     kept = rows.notna().to_numpy() & (items >= 0)
     rows, items = rows[kept].to_numpy(dtype=np.int32), items[kept].astype(np.int32)
     shared, vectors = gram(factors), np.zeros((len(chosen), factors.shape[1]), dtype=np.float32)

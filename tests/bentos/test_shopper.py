@@ -6,19 +6,7 @@ import numpy as np
 import pytest
 from tiny_release import NOW, history, user_row
 
-from bentos.shopper import decay_since, past_purchases, positions_of, scalar, shopper
-
-
-def test_positions_are_those_of_a_dictionary(release):
-    """Every id of the catalogue has its position, every other id -1, in the order asked, also twice."""
-    ids = release.catalogue.item_ids.tolist()
-    asked = ["i07", "", "i00", "zzz", "i19", "a", "i07", "i7", "i190", "é"]
-    place = {item: position for position, item in enumerate(ids)}
-    found = positions_of(release.catalogue, asked)
-    assert found.dtype == np.int32
-    assert found.tolist() == [place.get(item, -1) for item in asked]
-    assert positions_of(release.catalogue, ids).tolist() == list(range(len(ids)))
-    assert positions_of(release.catalogue, []).tolist() == []
+from bentos.shopper import decay_since, past_purchases, scalar, shopper
 
 
 @pytest.mark.parametrize("days", [0.0, 1.0, 45.5, 91.0, 182.0, 1_000.0])

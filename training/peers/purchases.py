@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_repo.positions import positions_of
 from training.warehouse import Warehouse
 
 SECONDS_PER_WEEK = 7 * 86_400.0
@@ -69,11 +70,10 @@ class Purchases:
 
     def rows_of(self, user_ids: list[str]) -> Rows:
         """Row of each user; ValueError for one who bought nothing before the cut."""
-        wanted = np.asarray(user_ids, dtype=np.str_)
-        place = np.minimum(np.searchsorted(self.user_ids, wanted), len(self.user_ids) - 1)
-        if len(strange := np.flatnonzero(self.user_ids[place] != wanted)):
+        rows = positions_of(self.user_ids, user_ids)
+        if len(strange := np.flatnonzero(rows < 0)):
             raise ValueError(f"User {user_ids[strange[0]]!r} bought nothing before the cut; leave them out")
-        return place.astype(np.int32)
+        return rows
 
 
 def purchases_before(warehouse: Warehouse, now: datetime, item_ids: NDArray[np.str_]) -> Purchases:
@@ -88,15 +88,14 @@ def purchases_before(warehouse: Warehouse, now: datetime, item_ids: NDArray[np.s
         " FROM numbered ORDER BY user_id, since, item_id",
         [now],
     )
-    bought = entries["item_id"].to_numpy(dtype=np.str_)
-    items = np.minimum(np.searchsorted(item_ids, bought), len(item_ids) - 1)
-    held = item_ids[items] == bought
+    items = positions_of(item_ids, entries["item_id"].to_numpy(dtype=np.str_))
+    held = items >= 0
     user_ids, users = np.unique(entries["user_id"].to_numpy(dtype=np.str_), return_inverse=True)
     return Purchases(
         user_ids=user_ids,
         item_ids=item_ids,
         users=users[held].astype(np.int32),
-        items=items[held].astype(np.int32),
+        items=items[held],
         baskets_since=entries["since"].to_numpy(dtype=np.int32)[held],
         weeks_ago=(entries["seconds"].to_numpy()[held] / SECONDS_PER_WEEK).astype(np.float32),
     )
