@@ -15,7 +15,7 @@ STYLE = """
 :root { --ink: #1f2937; --pale: #6b7280; --line: #e5e7eb; --strong: #0f766e; --wash: #f0fdfa; }
 * { box-sizing: border-box; }
 body { margin: 0; background: #f8fafc; color: var(--ink); font: 16px/1.55 system-ui, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
+main { max-width: 1240px; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
 h1 { margin: 0 0 .4rem; font-size: 2rem; letter-spacing: -.02em; }
 h2 { margin: 0 0 1rem; font-size: 1.15rem; }
 p { max-width: 46rem; margin: 0 0 1rem; color: var(--pale); }

@@ -4,7 +4,7 @@ In: tidy quality records. Out: figures by file name. The stack is drawn strong, 
 """
 
 from collections.abc import Iterable, Sequence
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 from training.quality_blocks import LIFT_METRIC, TASK_NAMES, Record, headline, in_order, model_name
@@ -106,7 +106,12 @@ def lift_dots(records: Sequence[Record]) -> Any:
                 value, place, xerr=_arms(value, low, high), fmt="o", color=COLOURS["stack"], capsize=3
             )
             panel.annotate(
-                f"{value:+.0f} %", (value, place), (0, 7), textcoords="offset points", ha="center", fontsize=9
+                f"{round(value):+d} %",
+                (value, place),
+                (0, 7),
+                textcoords="offset points",
+                ha="center",
+                fontsize=9,
             )
         panel.axvline(0, color=INK, linewidth=1)
         panel.set_yticks(range(len(order)), [f"over {model_name(model)}" for model in order])
@@ -138,24 +143,31 @@ def _finish(panel: Any, task: str, *, grid: str) -> None:
 def _name_ends(panel: Any, ends: Sequence[tuple[float, str]], *, x: float) -> None:
     """Names at the ends of lines, moved apart where they would cover each other."""
     ordered = sorted(ends)
-    places = spread([value for value, _ in ordered], step=0.055 * panel.get_ylim()[1])
+    top = panel.get_ylim()[1]
+    places = spread([value for value, _ in ordered], step=0.055 * top, highest=top)
     for (_, model), place in zip(ordered, places, strict=True):
         bold = "bold" if model == "stack" else "normal"
         panel.annotate(model_name(model), (x, place), (7, 0), textcoords="offset points", va="center",
                        fontsize=9, color=_colour(model), fontweight=bold, annotation_clip=False)  # fmt: skip
 
 
-def spread(values: Sequence[float], *, step: float) -> list[float]:
+def spread(values: Sequence[float], *, step: float, highest: float = inf) -> list[float]:
     """Places at least `step` apart, near ascending `values`: the middle between pushing up and pushing down.
+
+    None lies above `highest`.
 
     >>> spread([1, 1, 5], step=2)
     [0.0, 2.0, 5.0]
+    >>> spread([1, 1, 5], step=2, highest=3.5)
+    [-0.5, 1.5, 3.5]
     """
     up, down = list(values), list(values)
     for place in range(1, len(values)):
         up[place] = max(values[place], up[place - 1] + step)
         down[-place - 1] = min(values[-place - 1], down[-place] - step)
-    return [(above + below) / 2 for above, below in zip(up, down, strict=True)]
+    places = [(above + below) / 2 for above, below in zip(up, down, strict=True)]
+    rest = range(len(places) - 1, -1, -1)  # places still below, from the highest on
+    return [min(place, highest - step * left) for place, left in zip(places, rest, strict=True)]
 
 
 def _stroke(model: str) -> dict[str, Any]:

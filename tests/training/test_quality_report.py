@@ -265,3 +265,10 @@ def test_names_at_lines_are_spread():
     assert all(high - low >= 0.05 - 1e-12 for low, high in pairwise(places))
     assert places[3] == 0.5
     assert spread([], step=1) == []
+
+
+def test_no_name_is_spread_out_of_the_picture():
+    """Eleven lines that end at the top have their names below it, in order and apart."""
+    places = spread([1.0] * 11, step=0.055, highest=1.0)
+    assert max(places) <= 1.0
+    assert all(above - below >= 0.055 - 1e-12 for below, above in pairwise(places))
