@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -205,3 +206,24 @@ def test_absent_module_is_back_afterwards():
     with absent("wave"):
         import wave as again
     assert again is wave is sys.modules.pop("wave")
+
+
+def test_feast_is_there_before_the_store_is(tmp_path):
+    """A worker without a store pays for Feast's import at once, not in the request that finds one later."""
+    program = """
+import sys
+from pathlib import Path
+from bentos.online_features import OnlineFeatures
+from bentos.recommend import FeaturesUnavailableError
+from feature_repo.settings import Settings
+
+nowhere = Settings(state=Path("no"), reports=Path("no"))
+try:
+    OnlineFeatures(nowhere, {"features": {"item": ["a"], "user": ["b"]}}).check()
+except FeaturesUnavailableError:
+    print("feast" in sys.modules, bool(sys.modules.get("torch")))
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == ["True", "False"]
