@@ -12,16 +12,18 @@ import numpy as np
 import pandas as pd
 
 from training.intervals import bootstrap_interval, paired_lift
-from training.per_shopper import COVERAGE, KEYS
+from training.per_shopper import COVERAGE, CTR_PROXY, KEYS, NOVELTY
 
 Record = dict[str, Any]
 Frames = Mapping[str, pd.DataFrame]
 
 STACK = "stack"
-LIFTED = ("recall@10", "recall@20", "recall@100", "ndcg@10")  # of the stack over every other model
+LIFTED = ("recall@10", "recall@20", "recall@100", "ndcg@10", CTR_PROXY)  # of the stack over every other model
 BEATEN_FIRST = ("segment", "buy_again")
 RETRIEVAL_LIFTED = ("recall@100", "recall@500")  # retrieval is judged by what it holds, not by its order
 RETRIEVAL_LIFTS = MappingProxyType({"two_tower": ("als", "ease")})
+
+UNITS = MappingProxyType({NOVELTY: "bits"})  # all other figures are shares
 
 
 def cut_label(cuts: Iterable[int]) -> int | str:
@@ -72,14 +74,21 @@ def _clusters(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def _figures(frame: pd.DataFrame, model: str) -> Iterator[Record]:
-    """One record per metric of one model, with its interval; coverage has none."""
-    tags = {"task": frame["task"].iloc[0], "model": model, "users": int(frame["user_id"].nunique())}
+    """One record per metric that the task has, with its interval; coverage has none.
+
+    `users` are those who have a value: nan is left out.
+    """
+    tags = {"task": frame["task"].iloc[0], "model": model}
     clusters = _clusters(frame)
     for metric in frame.columns.difference([*KEYS, "cut", COVERAGE], sort=False):
-        interval = bootstrap_interval(frame[metric].to_numpy(), **clusters)
-        yield {"metric": metric, **interval._asdict(), "unit": "share", **tags}
+        users = frame.loc[frame[metric].notna(), "user_id"].nunique()
+        if users:
+            interval = bootstrap_interval(frame[metric].to_numpy(), **clusters)
+            unit = UNITS.get(metric, "share")
+            yield {"metric": metric, **interval._asdict(), "unit": unit, **tags, "users": int(users)}
     share = float(np.mean(frame.groupby("cut")[COVERAGE].first()))
-    yield {"metric": COVERAGE, "value": share, "unit": "share", **tags}
+    users = frame["user_id"].nunique()
+    yield {"metric": COVERAGE, "value": share, "unit": "share", **tags, "users": int(users)}
 
 
 def _pairs(models: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:

@@ -19,10 +19,9 @@ from bentos.release import Release
 from bentos.shopper import Shopper
 from feature_repo.pair_features import Positions
 from training.fit import Instant
-from training.per_shopper import DEPTH
+from training.per_shopper import DEPTH, SLOTS
 from training.shoppers import shopper_at
 
-SLOTS = 10  # what a page shows: the rules apply to these
 ALONE = ("two_tower", "pool")  # sources that are measured by themselves too
 
 

@@ -23,11 +23,11 @@ from jobs.result import Result
 from jobs.train import release_folder
 from jobs.verbs import Cuts
 from training import per_shopper
-from training.per_shopper import COVERAGE
+from training.per_shopper import COVERAGE, CTR_PROXY
 from training.quality_records import quality_records as records_of
 
 CALENDAR = ShopCalendar("America/New_York", date(2016, 12, 26))
-METRICS = ("recall@10", "recall@20", "recall@100", "recall@500", "ndcg@10")
+METRICS = ("recall@10", "recall@20", "recall@100", "recall@500", "ndcg@10", CTR_PROXY)
 MODELS = {"stack": 0.6, "two_tower": 0.4, "segment": 0.2, "buy_again": 0.3, "top_sellers": 0.1}
 PEERS = {"als": 0.35, "ease": 0.5}
 
