@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from training.quality_blocks import HEADER, MODEL_NAMES, Block, cut_name
-from training.quality_report import HOW_TO_READ, LIFT_NOTE
+from training.quality_report import CTR_NOTE, HOW_TO_READ, LIFT_NOTE, MORE_NOTE
 
 STYLE = """
 :root { --ink: #1f2937; --pale: #6b7280; --line: #e5e7eb; --strong: #0f766e; --wash: #f0fdfa; }
@@ -50,6 +50,7 @@ def page(blocks: Sequence[Block], figures: Mapping[str, Any]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>Endcap: quality</title><style>{STYLE}</style></head><body><main>\n"
         f"<h1>Quality of the recommendations</h1><p>{escape(HOW_TO_READ)}</p>\n"
+        f"<p>{escape(CTR_NOTE)}</p><p>{escape(MORE_NOTE)}</p>\n"
         f"<p>Cards and plots: {escape(cut_name(first))}.</p>\n"
         f'<div class="cards">{cards}</div>\n{plots}\n{tables}\n</main></body></html>\n'
     )
@@ -69,12 +70,18 @@ def _card(block: Block) -> str:
 
 def _section(block: Block) -> str:
     rows = "".join(_row(block, place) for place in range(len(block.rows)))
-    lifts = "".join(
-        f"<tr><td>{escape(name)}</td>{''.join(f'<td>{_cell(cell)}</td>' for cell in cells)}</tr>"
-        for name, *cells in block.lifts
-    )
+    more = _table(block.more_header, _plain(block.more)) if block.more else ""
+    lifts = _plain(block.lifts)
     below = f"<p>{escape(LIFT_NOTE)}</p>{_table(block.lift_header, lifts)}" if lifts else ""
-    return f"<section><h2>{escape(block.title)}</h2>{_table(HEADER, rows)}{below}</section>\n"
+    return f"<section><h2>{escape(block.title)}</h2>{_table(HEADER, rows)}{more}{below}</section>\n"
+
+
+def _plain(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of a table in which nothing stands out."""
+    return "".join(
+        f"<tr><td>{escape(name)}</td>{''.join(f'<td>{_cell(cell)}</td>' for cell in cells)}</tr>"
+        for name, *cells in rows
+    )
 
 
 def _table(header: Sequence[str], rows: str) -> str:

@@ -23,6 +23,16 @@ HOW_TO_READ = (
     "Brackets hold 95 % intervals over shoppers. The mean of several cuts weighs each cut alike; a shopper "
     "is drawn with all their cuts."
 )
+CTR_NOTE = (
+    "The data has no impressions, so there is no click-through rate: the CTR proxy@10 is the share of the "
+    "first 10 slots of a list, as of the cut, that stand in the basket of a recorded trip (in Discover, as "
+    "something never bought before), averaged over all trips of a shopper and then over shoppers."
+)
+MORE_NOTE = (
+    "Novelty is the mean of -log2 of the share of shoppers who ever bought an item, over the first 10: "
+    "higher is rarer, not better. Repeats are what the shopper bought before the cut; who has nothing of a "
+    "kind to find is left out of its recall."
+)
 
 
 def table(records: Iterable[Record]) -> str:
@@ -44,9 +54,11 @@ def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def markdown(records: Iterable[Record], plots: Sequence[str]) -> str:
     """The report as Markdown; `plots` are names of picture files beside it."""
-    parts = ["# Quality", HOW_TO_READ]
+    parts = ["# Quality", HOW_TO_READ, CTR_NOTE, MORE_NOTE]
     for block in blocks(records):
         parts += [f"## {block.title}", _pipes([HEADER, *block.rows])]
+        if block.more:
+            parts += [_pipes([block.more_header, *block.more])]
         if block.lifts:
             parts += [LIFT_NOTE, _pipes([block.lift_header, *block.lifts])]
     parts += [f"![{Path(plot).stem.replace('_', ' ')}]({plot})" for plot in plots]
