@@ -120,7 +120,10 @@ class Matched:
 
 
 def recall(matched: Matched, k: int) -> Floats:
-    """Recall@k = |top k ∩ T| / |T|, with T all that the user bought, also outside the catalogue."""
+    """Recall@k = |top k ∩ T| / |T|, with T all that the user bought, also outside the catalogue.
+
+    As in trec_eval; libraries that divide by min(k, |T|) give more to who bought more than k items.
+    """
     return np.asarray(matched.hits[:, :k].sum(axis=1) / matched.truth.sizes)
 
 
@@ -132,7 +135,8 @@ def hit(matched: Matched, k: int) -> Floats:
 def ndcg(matched: Matched, k: int) -> Floats:
     """NDCG@k = DCG / IDCG; DCG sums 1 / log2(rank + 1) over the hits in the top k (ranks from 1).
 
-    IDCG is the DCG of a ranking whose first min(k, |T|) slots are all hits.
+    IDCG is the DCG of a ranking whose first min(k, |T|) slots are all hits. A gain is 0 or 1, bought or not:
+    the same under trec_eval's gain, the grade, and that of others, 2 ** grade - 1.
     """
     gains = 1 / np.log2(np.arange(2, k + 2))
     dcg = matched.hits[:, :k] @ gains[: matched.hits.shape[1]]
