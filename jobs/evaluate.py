@@ -68,3 +68,13 @@ def measure(settings: Settings, cut: int) -> "pd.DataFrame":
     path = per_shopper_file(settings, cut)
     per_shopper.write(values, path)
     return per_shopper.read(path, cut)
+
+
+def write_page(settings: Settings) -> Path | None:
+    """Write the quality page anew, after a report that it shows has changed; None where there is no page."""
+    import json
+
+    from training.quality_report import write
+
+    records = settings.reports / "quality.json"
+    return write(json.loads(records.read_text()), settings.reports) if records.exists() else None
