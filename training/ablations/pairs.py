@@ -27,7 +27,7 @@ MOST_NEGATIVES = 120  # of any variant: fewer are drawn from these
 
 
 @dataclass(frozen=True)
-class Test:
+class Trial:
     """One task's test shoppers with their candidates, described as a request would."""
 
     held: HeldOut
@@ -41,7 +41,7 @@ class Pairs:
 
     instant: Instant  # the cut, with a release whose pool is fitted and that has no rankers
     windows: Sequence[Mapping[str, PairSet]]
-    tests: Mapping[str, Test]
+    tests: Mapping[str, Trial]
 
 
 def pairs_of(
@@ -78,7 +78,7 @@ def weights_without(inputs: frozenset[str], rows: Sequence[PoolRows]) -> Floats:
     return fitted_weights([replace(one, inputs=one.inputs * kept) for one in rows])
 
 
-def tests_of(instant: Instant, sources: Sources, split: Split) -> dict[str, Test]:
+def tests_of(instant: Instant, sources: Sources, split: Split) -> dict[str, Trial]:
     """Candidates of every test shopper, by task."""
     release, found = instant.release, {}
     for task in TASKS:
@@ -88,7 +88,7 @@ def tests_of(instant: Instant, sources: Sources, split: Split) -> dict[str, Test
             drawn = draw(release, who, task, opinions(release, who))
             candidates.append(drawn)
             rows.append(matrix(release, who, drawn, instant.item_features[drawn.items]))
-        found[task] = Test(held, candidates, rows)
+        found[task] = Trial(held, candidates, rows)
     return found
 
 

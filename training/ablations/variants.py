@@ -80,7 +80,7 @@ def variants(columns: Sequence[str]) -> list[Variant]:
         if source in PERSONAL:
             continue  # the pool hears it too: `of_sources` takes it from both
         held = opinions_of(columns, source)
-        says = f"ranker without {source.replace('_', ' ')}'s score and rank"
+        says = f"ranker without score and rank of {source.replace('_', ' ')}"
         found.append(Variant(f"unheard_{source}", SOURCE, says, held))
     return [*found, *of_learning(), *of_sources(columns), *of_the_past()]
 
