@@ -25,7 +25,7 @@ from training.assemble import FeatureNames, Learnt, log_popularity, release_as_o
 from training.factors import history_matrix, item_factors
 from training.panel import panel_of
 from training.point_in_time import ItemRows, UserRows, entity_frame, item_rows, pair_frame, user_rows
-from training.pool import fitted_weights, window_rows
+from training.pool import PoolRows, fitted_weights, window_rows
 from training.ranking import Example, joined, pairs, ranker_columns, train_ranker
 from training.retrieval import Arrays, Examples, TowerOptions, train_towers
 from training.shoppers import shopper_at
@@ -229,6 +229,40 @@ def window_examples(instant: Instant, labels: pd.DataFrame, now: datetime) -> li
     return examples
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What rankers are trained and tested from: everything that was learnt before any pair is drawn."""
+
+    instants: Sequence[Instant]  # each ranker window's, then the cut
+    examples: Sequence[Sequence[Example]]  # shoppers of each ranker window
+
+
+def prepared(
+    sources: Sources,
+    world: World,
+    split: Split,
+    *,
+    threads: int,
+    report: Report,
+    options: TowerOptions | None = None,
+) -> Prepared:
+    """Train the towers and assemble the instants, none of which knows what comes after it."""
+    bought = retrieval_examples(sources, world, split)
+    report(f"retrieval: {len(bought):,} purchases by {len(bought.queries):,} shoppers-as-of-a-week")
+    towers = train_towers(bought, split.stages, options, report)
+    instants = instants_of(sources, world, split.instants, towers, threads=threads)
+    report(f"assembled {len(instants)} instants: factors, panel, features")
+    return Prepared(instants, labelled(sources, split, instants))
+
+
+def labelled(sources: Sources, split: Split, instants: Sequence[Instant]) -> list[list[Example]]:
+    """Shoppers of each ranker window, as of its instant, with what they bought in it."""
+    return [
+        window_examples(instant, sources.warehouse.purchases(window), window.instant)
+        for instant, window in zip(instants, split.ranker, strict=False)
+    ]
+
+
 def fit(
     sources: Sources,
     split: Split,
@@ -240,15 +274,8 @@ def fit(
     """Train everything that knows no more than the cut, and assemble the release as of the cut."""
     world = world_before(sources.warehouse, sources.store, split.test.instant)
     report(f"catalogue history: {len(world):,} items sold before the cut")
-    bought = retrieval_examples(sources, world, split)
-    report(f"retrieval: {len(bought):,} purchases by {len(bought.queries):,} shoppers-as-of-a-week")
-    towers = train_towers(bought, split.stages, options, report)
-    instants = instants_of(sources, world, split.instants, towers, threads=threads)
-    report(f"assembled {len(instants)} instants: factors, panel, features")
-    examples = [
-        window_examples(instant, sources.warehouse.purchases(window), window.instant)
-        for instant, window in zip(instants, split.ranker, strict=False)
-    ]
+    ready = prepared(sources, world, split, threads=threads, report=report, options=options)
+    instants, examples = ready.instants, ready.examples
     weights = pool_weights(instants, examples, seed=split.cut)
     report("pool: " + ", ".join(f"{name} {weight:.2f}" for name, weight in zip(INPUTS, weights, strict=True)))
     pooled = [with_pool(instant.release, weights) for instant in instants]
@@ -271,7 +298,14 @@ def with_pool(release: Release, weights: Floats) -> Release:
 
 def pool_weights(instants: Sequence[Instant], examples: Sequence[Sequence[Example]], *, seed: int) -> Floats:
     """Weights of the pool from what was newly bought in all ranker windows."""
+    return fitted_weights(pooled_rows(instants, examples, seed=seed))
+
+
+def pooled_rows(
+    instants: Sequence[Instant], examples: Sequence[Sequence[Example]], *, seed: int
+) -> list[PoolRows]:
+    """Rows that the pool learns from, of all ranker windows."""
     rows = []
     for instant, shoppers in zip(instants, examples, strict=False):
         rows += window_rows(instant.release, [(one.shopper, one.bought) for one in shoppers], seed=seed)
-    return fitted_weights(rows)
+    return rows

@@ -11,6 +11,7 @@ quality.json (the records), quality.md, quality.html (one file, plots inside) an
 """
 
 import io
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -70,22 +71,28 @@ def _pipes(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], f"|{'---|' * len(rows[0])}", *lines[1:]])
 
 
-def write(records: Iterable[Record], folder: Path) -> Path:
-    """Write quality.json, .md, .html and the plots into `folder`; the path of the page."""
+def write(records: Iterable[Record], folder: Path, households: Sequence[Record] = ()) -> Path:
+    """Write quality.json, .md, .html and the plots into `folder`; the path of the page.
+
+    `households` are those of `training.households`. Ablations are shown where `folder` has ablations.json.
+    """
     import orjson
 
     from training.quality_page import page
-    from training.quality_plots import figures
+    from training.quality_plots import ablation_dots, figures
 
     kept = list(records)
     drawn = figures(kept)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in drawn.items():
+    ablations, parts = folder / "ablations.json", {}
+    if ablations.exists():
+        parts["quality_ablations"] = ablation_dots(json.loads(ablations.read_text()))
+    for name, figure in {**drawn, **parts}.items():
         picture = io.BytesIO()
         figure.savefig(picture, format="png", dpi=160)
         _write(folder / f"{name}.png", picture.getvalue())
-    _write(folder / "quality.html", page(blocks(kept), drawn).encode())
-    _write(folder / "quality.md", markdown(kept, [f"{name}.png" for name in drawn]).encode())
+    _write(folder / "quality.html", page(blocks(kept), drawn, parts, households).encode())
+    _write(folder / "quality.md", markdown(kept, [f"{name}.png" for name in {**drawn, **parts}]).encode())
     # The records last: whoever finds them finds the rest.
     options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_INDENT_2  # nan becomes null
     _write(folder / "quality.json", orjson.dumps(kept, option=options))
