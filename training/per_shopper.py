@@ -11,10 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from training.held_out import HeldOut
-from training.metrics import CUTOFFS, METRICS, calc_per_user, coverage
+from training.metrics import CUTOFFS, METRICS, Metric, calc_per_user, coverage
 
 DEPTH = max(CUTOFFS)  # of the lists that are measured
 KEYS = ("task", "model", "user_id")
+CANDIDATES = "candidates"  # the model that has no order
 COVERAGE_CUTOFF = 10
 COVERAGE = f"coverage@{COVERAGE_CUTOFF}"
 
@@ -26,10 +27,17 @@ def values_of(model: str, task: str, held: HeldOut, lists: NDArray[np.int32], n_
     return pd.DataFrame({**keys, **values, COVERAGE: coverage(lists, COVERAGE_CUTOFF, n_items)})
 
 
+def candidate_values(task: str, held: HeldOut, drawn: NDArray[np.int32]) -> pd.DataFrame:
+    """What candidates (n_shoppers, n) hold of what each shopper bought: no ranking of them can find more."""
+    recall = Metric("recall", drawn.shape[1])
+    values = {f"candidate_{recall.label}": recall.calc_per_user(drawn, held.truth)}
+    return pd.DataFrame({"task": task, "model": CANDIDATES, "user_id": held.user_ids, **values})
+
+
 def summary(values: pd.DataFrame) -> str:
-    """How one model did, for a person who waits."""
-    first = values.iloc[0]
-    return f"{first['task']:<8} {first['model']:<18} recall@10 {values['recall@10'].mean():.4f}"
+    """How one model did, by its first metric, for a person who waits."""
+    first, metric = values.iloc[0], values.columns.drop(list(KEYS))[0]
+    return f"{first['task']:<8} {first['model']:<18} {metric} {values[metric].mean():.4f}"
 
 
 def write(values: pd.DataFrame, path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from training.intervals import bootstrap_interval, paired_lift
-from training.per_shopper import COVERAGE, KEYS
+from training.per_shopper import CANDIDATES, COVERAGE, KEYS
 
 Record = dict[str, Any]
 Frames = Mapping[str, pd.DataFrame]
@@ -72,21 +72,24 @@ def _clusters(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def _figures(frame: pd.DataFrame, model: str) -> Iterator[Record]:
-    """One record per metric of one model, with its interval; coverage has none."""
+    """One record per metric that a model has, with its interval; coverage has none."""
+    frame = frame.dropna(axis="columns", how="all")
     tags = {"task": frame["task"].iloc[0], "model": model, "users": int(frame["user_id"].nunique())}
     clusters = _clusters(frame)
     for metric in frame.columns.difference([*KEYS, "cut", COVERAGE], sort=False):
         interval = bootstrap_interval(frame[metric].to_numpy(), **clusters)
         yield {"metric": metric, **interval._asdict(), "unit": "share", **tags}
-    share = float(np.mean(frame.groupby("cut")[COVERAGE].first()))
-    yield {"metric": COVERAGE, "value": share, "unit": "share", **tags}
+    if COVERAGE in frame:
+        share = float(np.mean(frame.groupby("cut")[COVERAGE].first()))
+        yield {"metric": COVERAGE, "value": share, "unit": "share", **tags}
 
 
 def _pairs(models: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """(model, over which, in which metrics): the stack over each, then retrieval over its peers."""
     if STACK in models:
         first = [model for model in BEATEN_FIRST if model in models]
-        others = [model for model in models if model not in first and not model.startswith(STACK)]
+        unlike = (*first, CANDIDATES)
+        others = [model for model in models if model not in unlike and not model.startswith(STACK)]
         yield from ((STACK, over, LIFTED) for over in (*first, *others))
     for model, peers in RETRIEVAL_LIFTS.items():
         yield from ((model, over, RETRIEVAL_LIFTED) for over in peers if {model, over} <= set(models))
