@@ -270,6 +270,20 @@ def bench_quality(cuts: tuple[int, ...]) -> None:
     QualityBench(Settings.from_environment(), say=click.echo, head=_to_stderr).run(cuts)
 
 
+@endcap.command("bench-cpu-curve")
+@cut_option
+def bench_cpu_curve(cut: int) -> None:
+    """Measure quality against the CPU time of a request.
+
+    \b
+    Example:
+      endcap bench-cpu-curve --cut 49
+    """
+    from jobs.benches.cpu_curve import run
+
+    run(Settings.from_environment(), cut, say=click.echo)
+
+
 def _run_step(name: str, arguments: dict[str, Any]) -> None:
     """Run a step of the pipeline: by hand, or as the pipeline's child, which only leaves its result."""
     from importlib import import_module
