@@ -238,7 +238,7 @@ def demo(cut: int) -> None:
 @endcap.command()
 @click.option("--only", type=click.Choice(["batch", "serving"]), help="Run this bench alone.")
 def bench(only: str | None) -> None:
-    """Measure point-in-time joins and served requests.
+    """Measure point-in-time joins, two-tower training and served requests.
 
     \b
     Example:
