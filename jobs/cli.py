@@ -238,7 +238,7 @@ def demo(cut: int) -> None:
 @endcap.command()
 @click.option("--only", type=click.Choice(["batch", "serving"]), help="Run this bench alone.")
 def bench(only: str | None) -> None:
-    """Measure point-in-time joins and served requests.
+    """Measure point-in-time joins, two-tower training and served requests.
 
     \b
     Example:
@@ -291,6 +291,20 @@ def bench_ablations(cut: int, only: tuple[str, ...]) -> None:
 
     _heed_termination()
     AblationBench(Settings.from_environment(), say=click.echo, head=_to_stderr).run(cut, only)
+
+
+@endcap.command("bench-cpu-curve")
+@cut_option
+def bench_cpu_curve(cut: int) -> None:
+    """Measure quality against the CPU time of a request.
+
+    \b
+    Example:
+      endcap bench-cpu-curve --cut 49
+    """
+    from jobs.benches.cpu_curve import run
+
+    run(Settings.from_environment(), cut, say=click.echo)
 
 
 def _run_step(name: str, arguments: dict[str, Any]) -> None:

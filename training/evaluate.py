@@ -12,7 +12,7 @@ from bentos.candidates import TASKS
 from bentos.release import Release
 from training.fit import Instant, Sources
 from training.held_out import held_out_of
-from training.per_shopper import summary, values_of
+from training.per_shopper import CANDIDATES, candidate_values, summary, values_of
 from training.rankings import ranked_lists, shoppers_of
 from training.split import Split
 
@@ -22,14 +22,17 @@ Report = Callable[[str], None]
 def measured(
     sources: Sources, split: Split, instant: Instant, release: Release, report: Report, *, threads: int = 1
 ) -> pd.DataFrame:
-    """Values per shopper of the stack, of retrieval alone and of the rules."""
+    """Values per shopper of the stack, of its candidates, of retrieval alone and of the rules."""
     found = []
     catalogue = release.catalogue.item_ids
     for task in TASKS:
         held = held_out_of(sources.warehouse, split.test, catalogue, task)
         shoppers = shoppers_of(instant, held.user_ids, split.test.instant)
         for model, lists in ranked_lists(instant, release, shoppers, task, threads=threads).items():
-            values = values_of(model, task, held, lists, len(catalogue))
+            if model == CANDIDATES:
+                values = candidate_values(task, held, lists)
+            else:
+                values = values_of(model, task, held, lists, len(catalogue))
             report(summary(values))
             found.append(values)
     return pd.concat(found, ignore_index=True)

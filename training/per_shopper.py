@@ -13,12 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from training.held_out import HeldOut
-from training.metrics import CUTOFFS, METRICS, calc_per_user, coverage, novelty
+from training.metrics import CUTOFFS, METRICS, Metric, calc_per_user, coverage, novelty
 from training.repeats import recall_among, repeat_share
 from training.trips import ctr_proxy
 
 DEPTH = max(CUTOFFS)  # of the lists that are measured
 KEYS = ("task", "model", "user_id")
+CANDIDATES = "candidates"  # the model that has no order
 SLOTS = 10  # what a page shows: rules apply to these, and what is said of a page is said of them
 SPLIT_CUTOFFS = (10, 100)  # of recall by kind of item
 COVERAGE = f"coverage@{SLOTS}"
@@ -51,10 +52,17 @@ def repeat_values(held: HeldOut, lists: NDArray[np.int32]) -> dict[str, NDArray[
     return {**recalls, REPEATS: repeat_share(lists, held.truth_before, SLOTS)}
 
 
+def candidate_values(task: str, held: HeldOut, drawn: NDArray[np.int32]) -> pd.DataFrame:
+    """What candidates (n_shoppers, n) hold of what each shopper bought: no ranking of them can find more."""
+    recall = Metric("recall", drawn.shape[1])
+    values = {f"candidate_{recall.label}": recall.calc_per_user(drawn, held.truth)}
+    return pd.DataFrame({"task": task, "model": CANDIDATES, "user_id": held.user_ids, **values})
+
+
 def summary(values: pd.DataFrame) -> str:
-    """How one model did, for a person who waits."""
-    first = values.iloc[0]
-    return f"{first['task']:<8} {first['model']:<18} recall@10 {values['recall@10'].mean():.4f}"
+    """How one model did, by its first metric, for a person who waits."""
+    first, metric = values.iloc[0], values.columns.drop(list(KEYS))[0]
+    return f"{first['task']:<8} {first['model']:<18} {metric} {values[metric].mean():.4f}"
 
 
 def write(values: pd.DataFrame, path: Path) -> None:

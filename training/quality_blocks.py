@@ -124,7 +124,7 @@ def _place(name: str, names: Mapping[str, str]) -> tuple[int, str]:
 
 def _block(task: str, cut: int | str, records: Sequence[Record]) -> Block:
     measured = {(r["model"], r["metric"]): r for r in records if not r.get("versus")}
-    models = in_order(model for model, _ in measured)
+    models = in_order(model for model, metric in measured if metric in COLUMNS)
     table = [[measured.get((model, column)) for column in COLUMNS] for model in models]
     rows = tuple(
         (model_name(model), *(_cell(record, column) for record, column in zip(row, COLUMNS, strict=True)))

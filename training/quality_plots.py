@@ -70,7 +70,7 @@ def recall_curves(records: Sequence[Record]) -> Any:
 def recall_bars(records: Sequence[Record], metric: str = "recall@10") -> Any:
     """One bar per model with its interval, a panel per task, the strongest on top."""
     tasks = _tasks(records)
-    rows = len({r["model"] for r in records})
+    rows = len({r["model"] for r in records if r["metric"] == metric})
     figure, panels = _panels(len(tasks), width=5.6, height=1.2 + 0.36 * rows)
     for panel, task in zip(panels, tasks, strict=True):
         chosen = sorted(_of(records, task, metric=metric), key=lambda r: r["value"])

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from training.intervals import bootstrap_interval, paired_lift
-from training.per_shopper import COVERAGE, CTR_PROXY, KEYS, NOVELTY
+from training.per_shopper import CANDIDATES, COVERAGE, CTR_PROXY, KEYS, NOVELTY
 
 Record = dict[str, Any]
 Frames = Mapping[str, pd.DataFrame]
@@ -74,7 +74,7 @@ def _clusters(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def _figures(frame: pd.DataFrame, model: str) -> Iterator[Record]:
-    """One record per metric that the task has, with its interval; coverage has none.
+    """One record per metric that the model has on the task, with its interval; coverage has none.
 
     `users` are those who have a value: nan is left out.
     """
@@ -86,16 +86,18 @@ def _figures(frame: pd.DataFrame, model: str) -> Iterator[Record]:
             interval = bootstrap_interval(frame[metric].to_numpy(), **clusters)
             unit = UNITS.get(metric, "share")
             yield {"metric": metric, **interval._asdict(), "unit": unit, **tags, "users": int(users)}
-    share = float(np.mean(frame.groupby("cut")[COVERAGE].first()))
-    users = frame["user_id"].nunique()
-    yield {"metric": COVERAGE, "value": share, "unit": "share", **tags, "users": int(users)}
+    if frame[COVERAGE].notna().any():
+        share = float(np.mean(frame.groupby("cut")[COVERAGE].first()))
+        users = frame["user_id"].nunique()
+        yield {"metric": COVERAGE, "value": share, "unit": "share", **tags, "users": int(users)}
 
 
 def _pairs(models: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """(model, over which, in which metrics): the stack over each, then retrieval over its peers."""
     if STACK in models:
         first = [model for model in BEATEN_FIRST if model in models]
-        others = [model for model in models if model not in first and not model.startswith(STACK)]
+        unlike = (*first, CANDIDATES)
+        others = [model for model in models if model not in unlike and not model.startswith(STACK)]
         yield from ((STACK, over, LIFTED) for over in (*first, *others))
     for model, peers in RETRIEVAL_LIFTS.items():
         yield from ((model, over, RETRIEVAL_LIFTED) for over in peers if {model, over} <= set(models))

@@ -6,6 +6,7 @@ The stack's lists come from the serving path, the baselines' from the legacy rul
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +20,11 @@ from bentos.release import Release
 from bentos.shopper import Shopper
 from feature_repo.pair_features import Positions
 from training.fit import Instant
-from training.per_shopper import DEPTH, SLOTS
+from training.per_shopper import CANDIDATES, DEPTH, SLOTS
 from training.shoppers import shopper_at
 
 ALONE = ("two_tower", "pool")  # sources that are measured by themselves too
+HELD = MappingProxyType({"all": 980, "discover": 700})  # candidates of which it is measured what they hold
 
 
 def shoppers_of(instant: Instant, user_ids: Sequence[str], now: datetime) -> list[Shopper]:
@@ -35,7 +37,8 @@ def shown(instant: Instant, release: Release, who: Shopper, task: str) -> dict[s
     """What each model shows one shopper, best first, at most DEPTH items.
 
     `stack` is the served path: candidates, ranker, rules for the first SLOTS. `two_tower` and `pool` are
-    sources alone, over the whole catalogue. The rest are the legacy rules.
+    sources alone, over the whole catalogue. `candidates` are HELD ones, in no order: more than are served, so
+    that draws of another size can be judged. The rest are the legacy rules.
     """
     thought = opinions(release, who)
     candidates = draw(release, who, task, thought)
@@ -45,6 +48,7 @@ def shown(instant: Instant, release: Release, who: Shopper, task: str) -> dict[s
         allowed[who.past.items] = False
     return {
         "stack": ranked(release, who, candidates, features, k=SLOTS, task=task).items[:DEPTH],
+        CANDIDATES: draw(release, who, task, thought, size=HELD[task]).items,
         **{name: best(thought.scores[name], DEPTH, among=allowed) for name in ALONE},
         **{name: legacy_rules.recommended(name, release, who, DEPTH, task) for name in LEGACY_RULES},
     }
@@ -53,12 +57,16 @@ def shown(instant: Instant, release: Release, who: Shopper, task: str) -> dict[s
 def ranked_lists(
     instant: Instant, release: Release, shoppers: Sequence[Shopper], task: str, *, threads: int = 1
 ) -> dict[str, NDArray[np.int32]]:
-    """Each model's lists: (n_shoppers, DEPTH) catalogue positions, -1 where a list is shorter."""
+    """Each model's lists: (n_shoppers, DEPTH) catalogue positions, -1 where a list is shorter.
+
+    Those of `candidates` are (n_shoppers, HELD[task]).
+    """
     lists: dict[str, NDArray[np.int32]] = {}
     with ThreadPoolExecutor(threads) as pool:
         by_shopper = pool.map(lambda who: shown(instant, release, who, task), shoppers)
         for row, by_model in enumerate(by_shopper):
             for model, items in by_model.items():
-                held = lists.setdefault(model, np.full((len(shoppers), DEPTH), -1, dtype=np.int32))
+                depth = HELD[task] if model == CANDIDATES else DEPTH
+                held = lists.setdefault(model, np.full((len(shoppers), depth), -1, dtype=np.int32))
                 held[row, : len(items)] = items
     return lists

@@ -198,6 +198,14 @@ def tower_arrays(model: Any, identity: Positions, scaling: Mapping[str, Floats])
     return arrays
 
 
+def shuffled(rows: NDArray[np.intp], gather: Callable[[Any], Any], options: TowerOptions) -> Any:
+    """A dataset of what `gather` makes of batches of `rows`, in another order each time."""
+    import tensorflow as tf
+
+    order = tf.data.Dataset.from_tensor_slices(rows).shuffle(len(rows), seed=options.seed)
+    return order.batch(options.batch_size).map(gather).prefetch(2)
+
+
 def mean_loss_of_fit(model: Any, batches: Any, epochs: int) -> float:
     """Train on `batches`; the mean loss over them (Keras itself would report the last one's)."""
     import tf_keras as keras
@@ -221,7 +229,7 @@ def train_towers(
     before it and nothing after: a retrieval model that ends months before the ranker's windows is worse than
     popularity. `report` receives one line per stage. Raises ValueError for a stage without examples.
     """
-    tf = import_tensorflow()
+    import_tensorflow()
     import tf_keras as keras
 
     options = options or TowerOptions()
@@ -241,13 +249,7 @@ def train_towers(
         enough = identity_of(examples.item[known], n_items, options.identity_min_sales) > 0
         identity = np.where(enough, identities, 0).astype(np.int32)
         counts = np.bincount(examples.item[new], minlength=n_items)
-        batches = (
-            tf.data.Dataset.from_tensor_slices(new)
-            .shuffle(len(new), seed=options.seed)
-            .batch(options.batch_size)
-            .map(batch_of(held, identity, counts / len(new)))
-            .prefetch(2)
-        )
+        batches = shuffled(new, batch_of(held, identity, counts / len(new)), options)
         loss = mean_loss_of_fit(model, batches, options.epochs)
         report(f"two-tower stage {number + 1}/{len(stages)}: {len(new):,} purchases, loss {loss:.3f}")
         found.append(tower_arrays(model, identity, scaling))

@@ -5,10 +5,11 @@ import doctest
 import numpy as np
 import pandas as pd
 import pytest
+from plain_held_out import held_of
 
 from training import per_shopper, quality_records
 from training.held_out import HeldOut
-from training.per_shopper import COVERAGE, CTR_PROXY, NOVELTY, REPEATS, values_of
+from training.per_shopper import COVERAGE, CTR_PROXY, NOVELTY, REPEATS, candidate_values, values_of
 from training.quality_records import cut_label, pools
 from training.quality_records import quality_records as records_of
 
@@ -101,6 +102,20 @@ def test_lifts_are_over_every_model_and_of_retrieval_over_its_peers():
     assert [(r["versus"], r["metric"]) for r in lifts if r["model"] == "two_tower"] == [
         ("als", "recall@100"), ("als", "recall@500"), ("ease", "recall@100"), ("ease", "recall@500"),
     ]  # fmt: skip
+
+
+def test_candidates_have_one_figure_and_are_beaten_by_nobody():
+    """What candidates hold is a figure of theirs alone: no other model has it, none is held against them."""
+    frame = values(49, 4, models={"segment": 0.2})
+    shoppers = sorted(frame["user_id"].unique())
+    bought = [np.array([0, -1]), np.array([5]), np.array([1, 2, 9, 8]), np.array([3])]
+    held = held_of(shoppers, bought)
+    drawn = candidate_values("all", held, np.array([[0, 1, 2], [0, 1, 2], [1, 2, 8], [0, 2, 3]]))
+    records = records_of(pd.concat([drawn.assign(cut=49), frame], ignore_index=True))
+    assert drawn["candidate_recall@3"].tolist() == [0.5, 0, 0.75, 1]
+    (found,) = [r for r in records if "candidates" in (r["model"], r.get("versus"))]
+    assert (found["metric"], found["value"], found["users"]) == ("candidate_recall@3", 0.5625, 4)
+    assert [r for r in records if r["model"] != "candidates"] == records_of(frame)
 
 
 def test_tasks_are_kept_apart():

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from plain_held_out import held_of
 from tiny_release import NOW, user_row
 
 from bentos.candidates import draw
@@ -13,7 +14,6 @@ from training.ablations.measure import learned_by, measured, ranked_lists
 from training.ablations.pairs import Pairs, Trial
 from training.ablations.variants import FEATURES, WHOLE, Variant
 from training.fit import Instant
-from training.held_out import HeldOut
 from training.per_shopper import DEPTH
 from training.ranking import Example, joined, pairs, ranker_columns, train_ranker
 from training.rankings import shown
@@ -47,7 +47,7 @@ def made(release):
             for one, candidates in zip(asked, drawn, strict=True)
         ]
         ids, bought = [f"u{n:02d}" for n in range(15)], [one.bought for one in asked]
-        trials[task] = Trial(HeldOut(ids, bought, [np.ones(len(each)) for each in bought]), drawn, rows)
+        trials[task] = Trial(held_of(ids, bought), drawn, rows)
     # The tiny world sells nothing new: what "discover" learns from is that of "all".
     windows = [{"all": by_task["all"], "discover": by_task["all"]} for by_task in windows]
     return Pairs(Instant(release, None, features, None), windows, trials), asked
