@@ -23,7 +23,8 @@ from training.fit import Instant, Sources
 from training.held_out import HeldOut, held_out_of
 from training.intervals import bootstrap_interval, paired_lift
 from training.metrics import Metric, calc_per_user
-from training.rankings import SLOTS, shoppers_of
+from training.per_shopper import SLOTS
+from training.rankings import shoppers_of
 from training.split import Split
 
 Setting = tuple[int, int]  # candidates, trees

@@ -15,7 +15,8 @@ from bentos.candidates import TASKS
 from bentos.release import Release
 from bentos.shopper import Shopper
 from training.fit import Instant, Sources
-from training.rankings import SLOTS, shoppers_of, shown
+from training.per_shopper import SLOTS
+from training.rankings import shoppers_of, shown
 from training.split import Split
 
 QUANTILES = (0.2, 0.4, 0.6, 0.8)

@@ -14,9 +14,8 @@ from bentos.recommend import ordered
 from bentos.scoring import margins
 from training.ablations.pairs import Pairs, thinned
 from training.ablations.variants import Variant
-from training.per_shopper import DEPTH, values_of
+from training.per_shopper import DEPTH, SLOTS, values_of
 from training.ranking import PairSet, joined, ranker_columns, train_ranker
-from training.rankings import SLOTS
 
 
 def measured(variant: Variant, pairs: Pairs, *, seed: int, threads: int) -> pd.DataFrame:
