@@ -144,7 +144,9 @@ def history(rng):
         "history_items": list(items),
         "history_counts": rng.integers(1, 9, 6).tolist(),
         "history_decayed": rng.uniform(0.5, 8, 6).astype(np.float32).tolist(),
+        "history_first_times": [int(NOW.timestamp()) - 86_400 * (day + 60) for day in days.tolist()],
         "history_last_times": [int(NOW.timestamp()) - 86_400 * day for day in days.tolist()],
+        "history_last_baskets": rng.integers(1, 30, 6).tolist(),
     }
 
 

@@ -33,7 +33,11 @@ def history(items, counts, days_ago):
         "history_items": list(items),
         "history_counts": list(counts),
         "history_decayed": [float(count) for count in counts],
+        "history_first_times": [
+            second - 86_400 * 30 * (count - 1) for second, count in zip(seconds, counts, strict=True)
+        ],
         "history_last_times": seconds,
+        "history_last_baskets": list(range(len(seconds), 0, -1)),
     }
 
 

@@ -96,7 +96,9 @@ def user_rows_of():
             positions=np.array(positions, np.int32),
             counts=np.array(counts, np.int64),
             decayed=np.array(decayed, np.float32),
+            first_times=np.array([int(now.timestamp() - (day + 60) * 86_400) for day in days], np.int64),
             last_times=np.array([int(now.timestamp() - day * 86_400) for day in days], np.int64),
+            last_baskets=np.arange(len(days), dtype=np.int64) + 1,
         )
 
     return made

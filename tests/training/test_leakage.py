@@ -69,7 +69,9 @@ def history_differences(row, expected):
         row["history_items"][place]: (
             row["history_counts"][place],
             row["history_decayed"][place],
+            row["history_first_times"][place],
             row["history_last_times"][place],
+            row["history_last_baskets"][place],
         )
         for place in kept
     }
