@@ -27,7 +27,7 @@ from training.world import World
 if TYPE_CHECKING:
     from training.fit import Sources
 
-FIT_WEEKS = 4  # how long retrieval learns with the same co-purchase factors
+FIT_WEEKS = 8  # how long retrieval learns with the same co-purchase factors
 SPACE_WEEKS = 13  # the taste space is made of shoppers as of these weeks before the first window
 SPACE_SHOPPERS = 3_000
 
