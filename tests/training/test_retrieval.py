@@ -23,7 +23,8 @@ def planted(seed=5):
     text += rng.normal(scale=0.1, size=text.shape).astype(np.float32)
     queries = np.eye(N_TASTES, dtype=np.float32)[np.arange(N_USERS) % N_TASTES]
     query = rng.integers(0, N_USERS, 24_000).astype(np.int32)
-    item = (rng.integers(0, N_ITEMS // N_TASTES, 24_000) * N_TASTES + query % N_TASTES).astype(np.int32)
+    # Of each taste's items the last is owned by everybody, and bought by nobody.
+    item = (rng.integers(0, N_ITEMS // N_TASTES - 1, 24_000) * N_TASTES + query % N_TASTES).astype(np.int32)
     return Examples(
         queries=queries,
         query_tastes=np.zeros((N_USERS, 8), dtype=np.float32),

@@ -147,7 +147,7 @@ class Then:
         return (codes if kind in ("lines", "variants") else codes.codes)[world]
 
     def taste(self):
-        """Over all groups bought from, log(1 + decayed count over 10 shop's shares) times the group's place."""
+        """Over all groups bought from, log(1 + decayed count / 10 / shop's share) times the group's place."""
         total = 0.0
         for kind, places in self.space.queries.items():
             counts = {}
