@@ -21,13 +21,14 @@ from feature_repo.positions import positions_of
 from feature_repo.settings import Settings
 from feature_repo.shop_calendar import ShopCalendar
 from training.assemble import FeatureNames, Learnt, release_as_of, segment_popularity
+from training.batches import TowerOptions
 from training.factors import history_matrix, item_factors
 from training.panel import panel_of
 from training.point_in_time import ItemRows, UserRows, entity_frame, item_rows, user_rows
 from training.pool import fitted_weights, window_rows
 from training.purchases import retrieval_examples
 from training.ranking import Example, joined, pairs, ranker_columns, train_ranker
-from training.retrieval import Arrays, TowerOptions, train_towers
+from training.retrieval import Arrays, train_towers
 from training.shoppers import shopper_at
 from training.split import CATALOGUE_WEEKS, Split
 from training.taste_space import TasteSpace

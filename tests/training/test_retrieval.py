@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from bentos.towers import SALES, item_vectors, query_side
+from training.batches import TowerOptions, owned_among, week_batches
 from training.purchases import Examples
-from training.retrieval import TowerOptions, owned_among, train_towers, week_batches
+from training.retrieval import train_towers
 
 N_TASTES, N_ITEMS, N_USERS, N_FACTORS = 4, 80, 120, 2
 OPTIONS = TowerOptions(hidden=16, batch_size=128, uniform_negatives=16, learning_rate=1e-2)
