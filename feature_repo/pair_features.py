@@ -87,9 +87,9 @@ def _own(past: PastPurchases, candidates: Positions) -> tuple[NDArray[np.bool_],
 def pair_features(past: PastPurchases, groups: Groups, candidates: Positions, tenure_days: float) -> Floats:
     """One row per candidate, columns as in `PAIR_FEATURES`: (n_candidates, n_pair_features).
 
-    `pair_dueness` is the time since the last purchase over `tenure_days` by the count, `pair_interval_dueness`
-    over the mean interval between this shopper's purchases of the item, NaN after the first: 1 means that it
-    is due.
+    `pair_dueness` is the time since the last purchase over the shopper's mean time between purchases
+    of this item by all they know of the shop (`tenure_days` over the count), `pair_interval_dueness` over
+    that from the first to the last purchase, NaN after the first: 1 means that it is due.
     """
     bought, place = _own(past, candidates)
     nothing = np.float32(np.nan)

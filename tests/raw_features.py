@@ -72,7 +72,7 @@ class RawFeatures:
         return found
 
     def history(self, user_id, instant):
-        """{item: (baskets, decayed count, first and last second, number of the last basket)} of the kept slots.
+        """{item: (baskets, decayed count, first and last second, number of the last basket)}, kept slots.
 
         This instant's basket is included.
         """

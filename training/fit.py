@@ -6,7 +6,7 @@ In: the tables and Feast's offline store. Out: a `Release` without metrics, as o
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -16,20 +16,22 @@ from bentos.candidates import TASKS
 from bentos.neighbours import PANEL_WEEKS
 from bentos.pool import INPUTS
 from bentos.release import Release
-from bentos.towers import query_inputs
 from feature_repo.pair_features import Floats, Positions
 from feature_repo.positions import positions_of
 from feature_repo.settings import Settings
 from feature_repo.shop_calendar import ShopCalendar
-from training.assemble import FeatureNames, Learnt, log_popularity, release_as_of, segment_popularity
+from training.assemble import FeatureNames, Learnt, release_as_of, segment_popularity
+from training.batches import TowerOptions
 from training.factors import history_matrix, item_factors
 from training.panel import panel_of
-from training.point_in_time import ItemRows, UserRows, entity_frame, item_rows, pair_frame, user_rows
+from training.point_in_time import ItemRows, UserRows, entity_frame, item_rows, user_rows
 from training.pool import PoolRows, fitted_weights, window_rows
+from training.purchases import retrieval_examples
 from training.ranking import Example, joined, pairs, ranker_columns, train_ranker
-from training.retrieval import Arrays, Examples, TowerOptions, train_towers
+from training.retrieval import Arrays, train_towers
 from training.shoppers import shopper_at
-from training.split import CATALOGUE_WEEKS, Split, Window
+from training.split import CATALOGUE_WEEKS, Split
+from training.taste_space import TasteSpace
 from training.warehouse import Warehouse
 from training.world import World, world_before
 
@@ -77,6 +79,7 @@ def instants_of(
     world: World,
     instants: Sequence[datetime],
     towers: Sequence[Arrays],
+    space: TasteSpace,
     *,
     threads: int = 1,
 ) -> list[Instant]:
@@ -93,7 +96,7 @@ def instants_of(
         for instant in sorted({*instants, *earlier})
     }
     return [
-        instant_of(sources, world, towers[number], users, items, number, threads)
+        instant_of(sources, world, towers[number], space, users, items, number, threads)
         for number in range(len(instants))
     ]
 
@@ -114,6 +117,7 @@ def instant_of(
     sources: Sources,
     world: World,
     towers: Arrays,
+    space: TasteSpace,
     users: Mapping[datetime, UserRows],
     items: ItemRows,
     number: int,
@@ -136,7 +140,7 @@ def instant_of(
         items=held,
         numbers=items.numbers[number][held],
         names=FeatureNames(items.names, now_known.names, sources.department_slots),
-        learnt=learnt_by(sources, world, towers, users, instant, place, threads),
+        learnt=learnt_by(sources, world, towers, space, users, instant, place, threads),
     )
     return Instant(release, now_known, items.numbers[number][held], place)
 
@@ -145,6 +149,7 @@ def learnt_by(
     sources: Sources,
     world: World,
     towers: Arrays,
+    space: TasteSpace,
     users: Mapping[datetime, UserRows],
     instant: datetime,
     place: Positions,
@@ -160,57 +165,11 @@ def learnt_by(
     )
     return Learnt(
         towers=towers,
+        space=space,
         factors=factors,
         panel=panel_of(users[before], before, bought, place, world.item_ids, factors),
         segments=segment_popularity(bought, segment_of, world.item_ids[place >= 0]),
     )
-
-
-def retrieval_examples(sources: Sources, world: World, split: Split) -> Examples:
-    """Purchases of the retrieval weeks with their shoppers and items as of each week's start."""
-    calendar, weeks = sources.calendar, split.retrieval_weeks
-    starts = tuple(calendar.start(week) for week in weeks)
-    bought = pd.concat(
-        [
-            sources.warehouse.examples(Window(week, week, calendar.start(week), calendar.end(week))).assign(
-                instant=number
-            )
-            for number, week in enumerate(weeks)
-        ],
-        ignore_index=True,
-    )
-    asked = bought[["user_id", "instant"]].drop_duplicates().sort_values(["instant", "user_id"])
-    stamps = pd.Series(list(starts))[asked["instant"].to_numpy()]
-    users = user_rows(
-        sources.store, pair_frame("user_id", asked["user_id"].tolist(), stamps), world.item_ids.tolist()
-    )
-    items = item_rows(sources.store, world.item_ids.tolist(), starts)
-    row_of = pd.Series(np.arange(len(asked), dtype=np.int32), index=pd.MultiIndex.from_frame(asked))
-    return Examples(
-        queries=query_matrix(world, users),
-        text_vectors=world.text_vectors,
-        item_numbers=np.log1p(np.maximum(np.nan_to_num(items.numbers), 0.0)).astype(np.float32),
-        log_popularity=log_popularity(items.numbers, items.names),
-        categories=world.categories.codes,
-        n_categories=len(world.categories.names),
-        query=row_of.loc[pd.MultiIndex.from_frame(bought[["user_id", "instant"]])].to_numpy(dtype=np.int32),
-        item=np.searchsorted(world.item_ids, bought["item_id"].to_numpy(dtype=np.str_)).astype(np.int32),
-        instant=bought["instant"].to_numpy(dtype=np.int32),
-    )
-
-
-def query_matrix(world: World, users: UserRows) -> Floats:
-    """The query tower's inputs of many shoppers, each as of their own instant: (n, n_query_in)."""
-    rows = [
-        query_inputs(
-            shopper_at(users, row, datetime.fromtimestamp(users.instants[row] / 1e6, tz=UTC)),
-            world.text_vectors,
-            world.categories.codes,
-            len(world.categories.names),
-        )
-        for row in range(len(users))
-    ]
-    return np.stack(rows)
 
 
 def window_examples(instant: Instant, labels: pd.DataFrame, now: datetime) -> list[Example]:
@@ -247,10 +206,11 @@ def prepared(
     options: TowerOptions | None = None,
 ) -> Prepared:
     """Train the towers and assemble the instants, none of which knows what comes after it."""
-    bought = retrieval_examples(sources, world, split)
-    report(f"retrieval: {len(bought):,} purchases by {len(bought.queries):,} shoppers-as-of-a-week")
+    options = options or TowerOptions()
+    bought, space = retrieval_examples(sources, world, split, dimensions=options.dimensions, threads=threads)
+    report(f"retrieval: {len(bought):,} first purchases by {len(bought.queries):,} shoppers-as-of-a-week")
     towers = train_towers(bought, split.stages, options, report)
-    instants = instants_of(sources, world, split.instants, towers, threads=threads)
+    instants = instants_of(sources, world, split.instants, towers, space, threads=threads)
     report(f"assembled {len(instants)} instants: factors, panel, features")
     return Prepared(instants, labelled(sources, split, instants))
 

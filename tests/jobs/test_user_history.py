@@ -162,5 +162,5 @@ def test_lines_of_one_instant_are_one_basket(take_shop: Callable[..., Any], writ
              line("one", "tea", now.replace(microsecond=1), "c")]  # fmt: skip
     shop = Shop(lines, [item | {"item_id": "tea"}, item | {"item_id": "milk"}], [])
     rows = by_basket(written(user_history(take_shop(shop).bought, 3)))
-    found = [(items.tolist(), counts.tolist()) for items, counts, _, _ in rows.values()]
+    found = [(items.tolist(), counts.tolist()) for items, counts, *_ in rows.values()]
     assert found == [(["milk", "tea"], [1, 1]), (["tea", "milk"], [2, 1])]
