@@ -1,7 +1,8 @@
 """Evaluate the release of one cut on the two weeks after it, beside its baselines.
 
-In: state/training/cut-<w>/release. Out: per_shopper.parquet and households.json beside it, and
-reports/quality.json, .md, .html and plots of this cut. The peers are measured by `endcap bench-quality`.
+In: state/training/cut-<w>/release and with_promotions. Out: per_shopper.parquet and households.json beside
+them, and reports/quality.json, .md, .html and plots of this cut. The peers are measured by
+`endcap bench-quality`.
 
     endcap evaluate --cut 49
 """
@@ -12,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bentos.blas import use_one_blas_thread
-from bentos.release import load
+from bentos.release import load, load_ranker
 from feature_repo.settings import Settings
 from jobs.result import Result
-from jobs.train import release_folder
+from jobs.train import promoted_folder, release_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +55,12 @@ def run(settings: Settings, cut: int) -> Result:
     )
 
 
+def promoted_rankers(settings: Settings, cut: int) -> dict[str, Any]:
+    """Rankers by task that read promotions of the coming week; none where training saw none."""
+    paths = sorted(promoted_folder(settings, cut).glob("ranker_*.json"))
+    return {path.stem.removeprefix("ranker_"): load_ranker(path) for path in paths}
+
+
 def measure(settings: Settings, cut: int) -> "pd.DataFrame":
     """Values per shopper of one cut's release, left beside it too."""
     from feature_repo.store import open_store
@@ -77,6 +84,7 @@ def measure(settings: Settings, cut: int) -> "pd.DataFrame":
         instant,
         release,
         lambda line: print(f"  {line}", file=sys.stderr, flush=True),  # noqa: T201
+        promoted=promoted_rankers(settings, cut),
         threads=settings.threads,
     )
     aside = households_file(settings, cut).with_suffix(".aside")

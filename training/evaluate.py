@@ -13,6 +13,7 @@ from bentos.release import Release
 from training.fit import Instant, Sources
 from training.held_out import held_out_of
 from training.per_shopper import CANDIDATES, candidate_values, summary, values_of
+from training.promotions import Promoted, Rankers, coming_promotions
 from training.rankings import ranked_lists, shoppers_of
 from training.split import Split
 
@@ -20,15 +21,29 @@ Report = Callable[[str], None]
 
 
 def measured(
-    sources: Sources, split: Split, instant: Instant, release: Release, report: Report, *, threads: int = 1
+    sources: Sources,
+    split: Split,
+    instant: Instant,
+    release: Release,
+    report: Report,
+    *,
+    promoted: Rankers | None = None,
+    threads: int = 1,
 ) -> pd.DataFrame:
-    """Values per shopper of the stack, of its candidates, of retrieval alone and of the rules."""
+    """Values per shopper of the stack, of its candidates, of retrieval alone and of the rules.
+
+    With `promoted` rankers also of the stack that knows the promotions of the week after the cut.
+    """
+    coming = None
+    if promoted:
+        coming = Promoted(promoted, coming_promotions(sources.store, release, split.test.instant))
     found = []
     catalogue = release.catalogue.item_ids
     for task in TASKS:
         held = held_out_of(sources.warehouse, split.test, catalogue, task)
         shoppers = shoppers_of(instant, held.user_ids, split.test.instant)
-        for model, lists in ranked_lists(instant, release, shoppers, task, threads=threads).items():
+        by_model = ranked_lists(instant, release, shoppers, task, promoted=coming, threads=threads)
+        for model, lists in by_model.items():
             if model == CANDIDATES:
                 values = candidate_values(task, held, lists)
             else:

@@ -26,8 +26,9 @@ from training.factors import history_matrix, item_factors
 from training.panel import panel_of
 from training.point_in_time import ItemRows, UserRows, entity_frame, item_rows, user_rows
 from training.pool import PoolRows, fitted_weights, window_rows
+from training.promotions import Rankers, coming_promotions, two_rankers
 from training.purchases import retrieval_examples
-from training.ranking import Example, joined, pairs, ranker_columns, train_ranker
+from training.ranking import Example, joined, pairs
 from training.retrieval import Arrays, train_towers
 from training.shoppers import shopper_at
 from training.split import CATALOGUE_WEEKS, Split
@@ -223,6 +224,14 @@ def labelled(sources: Sources, split: Split, instants: Sequence[Instant]) -> lis
     ]
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """A release, and rankers on the same pairs that read promotions of the coming week as well."""
+
+    release: Release
+    promoted: Rankers  # by task; none where nothing was promoted
+
+
 def fit(
     sources: Sources,
     split: Split,
@@ -230,7 +239,7 @@ def fit(
     threads: int,
     report: Report,
     options: TowerOptions | None = None,
-) -> Release:
+) -> Fitted:
     """Train everything that knows no more than the cut, and assemble the release as of the cut."""
     world = world_before(sources.warehouse, sources.store, split.test.instant)
     report(f"catalogue history: {len(world):,} items sold before the cut")
@@ -241,14 +250,15 @@ def fit(
     pooled = [with_pool(instant.release, weights) for instant in instants]
     windows = []
     for release, instant, window, shoppers in zip(pooled, instants, split.ranker, examples, strict=False):
-        windows.append(pairs(release, instant.item_features, shoppers, seed=split.cut, threads=threads))
+        coming = coming_promotions(sources.store, release, window.instant)
+        features = np.hstack([instant.item_features, coming])
+        windows.append(pairs(release, features, shoppers, seed=split.cut, threads=threads))
         report(f"pairs of weeks {window.first}-{window.last}: {len(shoppers):,} shoppers")
-    rankers = {}
-    for task in TASKS:
-        learned = joined([by_task[task] for by_task in windows])
-        rankers[task] = train_ranker(learned, ranker_columns(pooled[-1]), threads=threads)
-        report(f"ranker {task}: {len(learned.labels):,} pairs, {int(learned.labels.sum()):,} bought")
-    return replace(pooled[-1], rankers=rankers)
+    learned = {task: joined([by_task[task] for by_task in windows]) for task in TASKS}
+    rankers, promoted = two_rankers(learned, pooled[-1], sources.store, threads=threads)
+    for task, one in learned.items():
+        report(f"ranker {task}: {len(one.labels):,} pairs, {int(one.labels.sum()):,} bought")
+    return Fitted(replace(pooled[-1], rankers=rankers), promoted)
 
 
 def with_pool(release: Release, weights: Floats) -> Release:

@@ -159,10 +159,12 @@ class ItemRows:
     numbers: Floats
 
 
-def item_rows(store: Any, item_ids: Sequence[str], instants: Sequence[datetime]) -> ItemRows:
+def item_rows(
+    store: Any, item_ids: Sequence[str], instants: Sequence[datetime], service: str = "item_ranking"
+) -> ItemRows:
     """Items' features at every instant."""
-    table = historical_features(store, entity_frame("item_id", item_ids, instants), "item_ranking")
-    names = number_names(store, "item_ranking")
+    table = historical_features(store, entity_frame("item_id", item_ids, instants), service)
+    names = number_names(store, service)
     numbers = number_matrix(table, names).reshape(len(instants), len(item_ids), len(names))
     return ItemRows(
         item_ids=np.asarray(item_ids, dtype=np.str_),

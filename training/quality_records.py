@@ -13,6 +13,7 @@ import pandas as pd
 
 from training.intervals import bootstrap_interval, paired_lift
 from training.per_shopper import CANDIDATES, COVERAGE, CTR_PROXY, KEYS, NOVELTY
+from training.promotions import MODEL as WITH_PROMOTIONS
 
 Record = dict[str, Any]
 Frames = Mapping[str, pd.DataFrame]
@@ -93,12 +94,17 @@ def _figures(frame: pd.DataFrame, model: str) -> Iterator[Record]:
 
 
 def _pairs(models: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """(model, over which, in which metrics): the stack over each, then retrieval over its peers."""
+    """(model, over which, in which metrics): the stack over each, then retrieval over its peers.
+
+    Nothing but the stack itself is set against the stack that knows promotions: all others know none.
+    """
     if STACK in models:
         first = [model for model in BEATEN_FIRST if model in models]
         unlike = (*first, CANDIDATES)
         others = [model for model in models if model not in unlike and not model.startswith(STACK)]
         yield from ((STACK, over, LIFTED) for over in (*first, *others))
+        if WITH_PROMOTIONS in models:
+            yield WITH_PROMOTIONS, STACK, LIFTED
     for model, peers in RETRIEVAL_LIFTS.items():
         yield from ((model, over, RETRIEVAL_LIFTED) for over in peers if {model, over} <= set(models))
 

@@ -20,7 +20,9 @@ from training.quality_blocks import HEADER, Block, Record, blocks
 LIFT_NOTE = "Lift, with 95 % intervals over the same shoppers:"
 HOW_TO_READ = (
     "Recall@k is the share of what a shopper bought in the two weeks after the cut that stood in the top k, "
-    "counting items that no model could name. Everything up to the cut was known, nothing after it. "
+    "counting items that no model could name. Everything up to the cut was known, nothing after it; "
+    "only Endcap + promotions knows the promotions of the first of the two weeks, ASSUMED to be announced "
+    "when it starts, which the data need not tell. "
     "Brackets hold 95 % intervals over shoppers. The mean of several cuts weighs each cut alike; a shopper "
     "is drawn with all their cuts."
 )

@@ -212,7 +212,14 @@ def test_list_of_cuts_is_read_and_refused_by_name(text, message):
 def test_evaluation_of_the_slice_leaves_values_per_shopper(installation):
     """Means of the values that the pipeline's evaluation left are the figures that it reported."""
     values = per_shopper.read(evaluate.per_shopper_file(installation, 49), 49)
-    assert {"stack", "two_tower", "category_affinity", "segment", "buy_again"} <= set(values["model"])
+    assert {
+        "stack",
+        "stack_with_promotions",
+        "two_tower",
+        "category_affinity",
+        "segment",
+        "buy_again",
+    } <= set(values["model"])
     reported = quality_records(installation, 49)
     found = {
         (task, model): rows["recall@100"].mean()

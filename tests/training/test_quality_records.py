@@ -118,6 +118,18 @@ def test_candidates_have_one_figure_and_are_beaten_by_nobody():
     assert [r for r in records if r["model"] != "candidates"] == records_of(frame)
 
 
+def test_the_stack_with_promotions_is_held_against_the_stack_alone():
+    """It has lifts over the stack and no other; none, as none knows promotions, has one over it."""
+    models = {**MODELS, "stack_with_promotions": 0.7}
+    lifts = [record for record in records_of(values(49, 20, models=models)) if record.get("versus")]
+    pairs = [(r["model"], r["versus"]) for r in lifts if "stack_with_promotions" in (r["model"], r["versus"])]
+    assert pairs == [("stack_with_promotions", "stack")] * 4
+    frame = values(49, 20, models=models)
+    expected = mean(frame, "stack_with_promotions", "ndcg@10") / mean(frame, "stack", "ndcg@10") - 1
+    found = figure(lifts, model="stack_with_promotions", metric="ndcg@10")
+    assert found["value"] == pytest.approx(expected)
+
+
 def test_tasks_are_kept_apart():
     """Each task has figures of its own shoppers only."""
     frame = pd.concat([values(49, 30), values(49, 20, seed=1, task="discover")])

@@ -155,6 +155,8 @@ def test_best_cells_are_found_by_value(records: list[dict]):
     best = dict(zip(COLUMNS, blocks(tied)[0].best, strict=True))
     assert best["recall@10"] == {0}
     assert best["hit@10"] == {0, 1, 2, 3}
+    more = record("recall@10", 0.9, task="all", model="stack_with_promotions", cut=49)
+    assert blocks([*records, more])[0].best[0] == {0}  # who knows more is not compared
     only = [record("recall@10", 0.1, task="all", model="stack", cut=49)]
     assert blocks(only)[0].best[1:] == (frozenset(),) * (len(COLUMNS) - 1)
 
