@@ -151,6 +151,26 @@ def tower_arrays(model: Any, scaling: Mapping[str, Floats]) -> Arrays:
     return arrays
 
 
+def training_step(
+    model: Any, held: Mapping[str, Any], options: TowerOptions
+) -> Callable[[Mapping[str, NDArray[Any]]], float]:
+    """A function that learns from one batch of `week_batches` and gives its loss before."""
+    import tensorflow as tf
+    import tf_keras as keras
+
+    model.optimizer = keras.optimizers.legacy.Adam(options.learning_rate)
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def learn(batch: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(gathered(held, batch))
+        variables = model.trainable_variables
+        model.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return loss
+
+    return lambda batch: float(learn({name: tf.constant(value) for name, value in batch.items()}))
+
+
 def train_towers(
     examples: Examples,
     stages: Sequence[int],
@@ -164,7 +184,7 @@ def train_towers(
     before it and nothing after: a retrieval model that ends months before the ranker's windows is worse than
     popularity. `report` receives one line per stage. Raises ValueError for a stage without examples.
     """
-    tf = import_tensorflow()
+    import_tensorflow()
     import tf_keras as keras
 
     options = options or TowerOptions()
@@ -173,27 +193,16 @@ def train_towers(
         raise ValueError("No purchases to learn retrieval from; choose a later cut or ingest more weeks")
     keras.utils.set_random_seed(options.seed)
     rng, scaling = np.random.default_rng(options.seed), scaling_of(examples, first)
-    held = held_examples(examples, scaling)
     model = two_tower_model(options, examples.item_tastes.shape[1])
-    model.optimizer = keras.optimizers.legacy.Adam(options.learning_rate)
-
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def step(batch: Any) -> Any:
-        with tf.GradientTape() as tape:
-            loss = model.compute_loss(gathered(held, batch))
-        variables = model.trainable_variables
-        model.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        return loss
-
+    step = training_step(model, held_examples(examples, scaling), options)
     found = []
     for number, (begin, end) in enumerate(zip([0, *stages], stages, strict=False)):
         losses, n_learnt = [], 0
         for week in range(begin, end):
             rows = np.flatnonzero(examples.instant == week)
             n_learnt += len(rows)
-            for batch in week_batches(examples, rows, options, rng) if len(rows) else ():
-                loss = step({name: tf.constant(value) for name, value in batch.items()})
-                losses.append(float(loss))
+            if len(rows):
+                losses += [step(batch) for batch in week_batches(examples, rows, options, rng)]
         mean = float(np.mean(losses)) if losses else float("nan")
         report(f"two-tower stage {number + 1}/{len(stages)}: {n_learnt:,} purchases, loss {mean:.3f}")
         found.append(tower_arrays(model, scaling))

@@ -1,82 +1,68 @@
 """The bench of two-tower training compares equals."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from bentos.towers import SALES
 from jobs.benches import two_tower
-from jobs.benches.torch_towers import TorchTowers
-from training import retrieval
-from training.legacy_keras import import_tensorflow
+from training.batches import TowerOptions
+from training.purchases import Examples
 
-N_ITEMS, N_EXAMPLES = 30, 256
-OPTIONS = retrieval.TowerOptions(
-    dimensions=6, hidden=8, batch_size=64, identity_min_sales=5, learning_rate=0.01
-)
+N_USERS, N_ITEMS, N_EXAMPLES = 40, 60, 600
+OPTIONS = TowerOptions(dimensions=6, hidden=8, batch_size=64, uniform_negatives=20, learning_rate=0.01)
 
 
 @pytest.fixture(scope="module")
 def examples():
-    """Random purchases of few items, so that a batch has many accidental hits."""
+    """Random purchases in two weeks of few items: a batch has many accidental hits and owned items."""
     rng = np.random.default_rng(3)
-    return retrieval.Examples(
-        queries=rng.normal(size=(40, 5)).astype(np.float32),
-        text_vectors=rng.normal(size=(N_ITEMS, 4)).astype(np.float32),
+
+    def normal(*shape):
+        return rng.normal(size=shape).astype(np.float32)
+
+    return Examples(
+        queries=normal(N_USERS, 5),
+        query_tastes=normal(N_USERS, 6),
+        query_factors=normal(N_USERS, 4),
+        owned=rng.integers(N_ITEMS // 2, N_ITEMS, 8 * N_USERS).astype(np.int32),
+        owned_from=np.arange(0, 8 * N_USERS + 1, 8),
+        text_vectors=normal(N_ITEMS, 7),
+        item_tastes=normal(N_ITEMS, 6),
         item_numbers=rng.random((2, N_ITEMS, 3)).astype(np.float32),
-        log_popularity=rng.random((2, N_ITEMS)).astype(np.float32),
-        categories=rng.integers(0, 3, N_ITEMS).astype(np.int32),
-        n_categories=3,
-        query=rng.integers(0, 40, N_EXAMPLES).astype(np.int32),
-        item=(N_ITEMS * rng.random(N_EXAMPLES) ** 2).astype(np.int32),
-        instant=rng.integers(0, 2, N_EXAMPLES).astype(np.int32),
+        log_sales=rng.random((2, N_ITEMS, len(SALES))).astype(np.float32),
+        item_factors=normal(2, N_ITEMS, 4) * np.float32(0.1),
+        fit=np.array([0, 1], dtype=np.int32),
+        query=rng.integers(0, N_USERS, N_EXAMPLES).astype(np.int32),
+        item=(N_ITEMS // 2 * rng.random(N_EXAMPLES) ** 2).astype(np.int32),
+        instant=np.sort(rng.integers(0, 2, N_EXAMPLES)).astype(np.int32),
     )
 
 
-@pytest.fixture(scope="module")
-def both(examples):
-    """(TensorFlow's model, its function from rows to inputs, PyTorch's model with the same weights)."""
-    import_tensorflow()
-    import tf_keras as keras
-
-    scaling = retrieval.scaling_of(examples, np.arange(N_EXAMPLES))
-    identity = retrieval.identity_of(examples.item, N_ITEMS, OPTIONS.identity_min_sales)
-    assert 0 < (identity == 0).sum() < N_ITEMS
-    probability = np.bincount(examples.item, minlength=N_ITEMS) / N_EXAMPLES
-    held = retrieval.held_examples(examples, scaling)
-    gather = retrieval.batch_of(held, identity, probability)
-    model = retrieval.two_tower_model(OPTIONS, int(identity.max()) + 1, 3)
-    model.compile(optimizer=keras.optimizers.legacy.Adam(OPTIONS.learning_rate))
-    model.compute_loss(gather(np.arange(2)))
-    model.prior_scale.assign(0.7)
-    arrays = retrieval.tower_arrays(model, identity, scaling)
-    columns = {name: value.numpy() for name, value in held.items()}
-    return model, gather, TorchTowers(arrays, columns, identity, probability, OPTIONS)
-
-
-def test_equal_weights_have_equal_losses_and_take_equal_steps(both):
+def test_equal_weights_have_equal_losses_and_take_equal_steps(examples):
     """The first loss agrees to 1e-4, and so do those of the steps that follow on the same batches."""
-    import torch
-
-    model, gather, towers = both
-    for rows in np.arange(N_EXAMPLES).reshape(-1, OPTIONS.batch_size):
-        batch = towers.gather(torch.from_numpy(rows))
-        assert len(batch["item_id"].unique()) < OPTIONS.batch_size
-        theirs = towers.loss(batch)
-        ours = model.train_step(gather(rows))["loss"]
-        assert float(ours) == pytest.approx(theirs.item(), abs=1e-4)
-        towers.adam.zero_grad()
-        theirs.backward()
-        towers.adam.step()
+    steps = two_tower.steps_of(examples, OPTIONS)
+    batches = list(two_tower.batches_of(examples, OPTIONS))
+    assert len(batches) >= 10
+    assert {int(batch["instant"]) for batch in batches} == {0, 1}
+    assert len(np.unique(batches[0]["item"])) < len(batches[0]["item"])
+    assert not batches[0]["allowed"].all()
+    for batch in batches:
+        assert steps["torch"](batch) == pytest.approx(steps["tensorflow"](batch), abs=1e-4)
 
 
-def test_both_designs_learn_the_same_purchases(examples, monkeypatch):
-    """Each design trains the steps asked for, and its loss falls."""
-    monkeypatch.setattr(two_tower, "STEPS", 4)
-    for fit in two_tower.fits_of(examples, OPTIONS).values():
-        first = fit(4)
-        assert np.mean([fit(4) for _ in range(10)]) < first
+def test_each_design_learns(examples):
+    """The loss of each falls as it sees the same batches again."""
+    batches = list(two_tower.batches_of(examples, OPTIONS))
+    for step in two_tower.steps_of(examples, OPTIONS).values():
+        first, *_, last = (np.mean([step(batch) for batch in batches]) for _ in range(10))
+        assert last < first - 0.1
 
 
 def test_too_few_purchases_are_named(examples):
     """A bench of a handful of purchases would measure nothing."""
-    with pytest.raises(ValueError, match="found 256"):
-        two_tower.fits_of(examples, OPTIONS)
+    batches = two_tower.batches_of(replace(examples, instant=0 * examples.instant), OPTIONS)
+    assert len(two_tower.taken(batches, 6)) == 6
+    with pytest.raises(ValueError, match="needs 6 batches of purchases a round and found 4"):
+        two_tower.taken(batches, 6)
