@@ -1,4 +1,4 @@
-"""Measure a release at its cut: every model of its own, both tasks, a value for each shopper.
+"""Measure a release at its cut: every model of its own, both tasks and cold items, a value for each shopper.
 
 In: a release and the point-in-time rows of the cut. Out: values per shopper, from which
 `training.quality_records` makes figures with intervals.
@@ -10,6 +10,7 @@ import pandas as pd
 
 from bentos.candidates import TASKS
 from bentos.release import Release
+from training import cold_items
 from training.fit import Instant, Sources
 from training.held_out import held_out_of
 from training.per_shopper import summary, values_of
@@ -22,7 +23,7 @@ Report = Callable[[str], None]
 def measured(
     sources: Sources, split: Split, instant: Instant, release: Release, report: Report, *, threads: int = 1
 ) -> pd.DataFrame:
-    """Values per shopper of the stack, of retrieval alone and of the rules."""
+    """Values per shopper of the stack, of retrieval alone and of the rules, then of models of cold items."""
     found = []
     catalogue = release.catalogue.item_ids
     for task in TASKS:
@@ -32,4 +33,5 @@ def measured(
             values = values_of(model, task, held, lists, len(catalogue))
             report(summary(values))
             found.append(values)
+    found.append(cold_items.measured(sources, split, instant, release, report))
     return pd.concat(found, ignore_index=True)

@@ -22,6 +22,10 @@ LIFTED = ("recall@10", "recall@20", "recall@100", "ndcg@10")  # of the stack ove
 BEATEN_FIRST = ("segment", "buy_again")
 RETRIEVAL_LIFTED = ("recall@100", "recall@500")  # retrieval is judged by what it holds, not by its order
 RETRIEVAL_LIFTS = MappingProxyType({"two_tower": ("als", "ease")})
+COLD_LIFTED = ("recall@10", "recall@100")
+COLD_LIFTS = MappingProxyType(
+    {"structured": ("ids_only",), "structured_and_bert": ("ids_only", "structured")}
+)
 
 
 def cut_label(cuts: Iterable[int]) -> int | str:
@@ -88,8 +92,9 @@ def _pairs(models: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         first = [model for model in BEATEN_FIRST if model in models]
         others = [model for model in models if model not in first and not model.startswith(STACK)]
         yield from ((STACK, over, LIFTED) for over in (*first, *others))
-    for model, peers in RETRIEVAL_LIFTS.items():
-        yield from ((model, over, RETRIEVAL_LIFTED) for over in peers if {model, over} <= set(models))
+    for lifts, metrics in ((RETRIEVAL_LIFTS, RETRIEVAL_LIFTED), (COLD_LIFTS, COLD_LIFTED)):
+        for model, peers in lifts.items():
+            yield from ((model, over, metrics) for over in peers if {model, over} <= set(models))
 
 
 def _lifts(frames: Frames, model: str, over: str, metrics: Sequence[str]) -> Iterator[Record]:
