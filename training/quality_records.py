@@ -90,8 +90,8 @@ def _pairs(models: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """(model, over which, in which metrics): the stack over each, then retrieval over its peers."""
     if STACK in models:
         first = [model for model in BEATEN_FIRST if model in models]
-        others = [model for model in models if model not in first and not model.startswith(STACK)]
-        yield from ((STACK, over, LIFTED) for over in (*first, *others))
+        rest = [model for model in models if model not in first and not model.startswith(STACK)]
+        yield from ((STACK, over, LIFTED) for over in (*first, *rest))
     for lifts, metrics in ((RETRIEVAL_LIFTS, RETRIEVAL_LIFTED), (COLD_LIFTS, COLD_LIFTED)):
         for model, peers in lifts.items():
             yield from ((model, over, metrics) for over in peers if {model, over} <= set(models))

@@ -34,7 +34,7 @@ class TextAffinity:
 
     @classmethod
     def of(cls, vectors: Floats, codes: Positions, baskets: Floats, asked: Positions) -> "TextAffinity":
-        """Vectors (n_items, n_text) and `text_codes` of the world, recent baskets (n_items,), what is asked for.
+        """Vectors (n_items, n_text) and `text_codes` of the world, baskets (n_items,), items asked for.
 
         The vectors are centred on what the shop sells: all its texts have much in common.
         """
