@@ -51,3 +51,14 @@ def lifts(past: PastPurchases, groups: Groups, shop: Mapping[str, Floats]) -> di
         own = np.bincount(codes[past.items], weights=past.decayed, minlength=len(share)).astype(np.float32)
         found[name] = np.log((own + PRIOR * share) / (np.float32(total + PRIOR) * share))
     return found
+
+
+def raised(past: PastPurchases, codes: Positions, share: Floats) -> tuple[Positions, Floats]:
+    """Groups of one kind that the shopper bought from, and how far each lift is above one never bought.
+
+    `codes` (n_items,) are the items' groups, `share` (n_groups,) the shop's. Unlike `lifts` it is zero, and
+    left out, where nothing was bought, so that a sum over a shopper's groups is short.
+    """
+    own, place = np.unique(codes[past.items], return_inverse=True)
+    counts = np.bincount(place, weights=past.decayed, minlength=len(own)).astype(np.float32)
+    return own.astype(np.int32), np.log1p(counts / (np.float32(PRIOR) * share[own]))

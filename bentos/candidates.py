@@ -26,7 +26,7 @@ SOURCES = ("buy_again", "two_tower", "co_purchase", "neighbours", "affinity", "t
 # Candidates of a request. Reading their features costs 0.12 ms each through Feast; 700 would bring 2 % more
 # recall@100 to discover at cut 43, and nothing to the first twenty of either task.
 SIZE = 400
-REPURCHASES = 300  # of them, at most, what the shopper bought before
+REPURCHASES = 0.75  # share of them, at most, that the shopper bought before
 BROUGHT = 100  # a source is said to have brought the candidates that it holds for its best 100
 
 
@@ -89,19 +89,21 @@ def opinions(release: Release, shopper: Shopper) -> Opinions:
     return Opinions({**scores, "pool": pool_scores(release, lifted, scores)}, lifted)
 
 
-def draw(release: Release, shopper: Shopper, task: str, thought: Opinions | None = None) -> Candidates:
-    """The shopper's repurchases and the best of the pool, scored by all sources.
+def draw(
+    release: Release, shopper: Shopper, task: str, thought: Opinions | None = None, *, size: int = SIZE
+) -> Candidates:
+    """The shopper's repurchases and the best of the pool, `size` together, scored by all sources.
 
     `discover` draws nothing that was bought before. `thought` are the shopper's `opinions`, where several
-    tasks are drawn from the same.
+    draws are made from the same.
     """
     thought = thought or opinions(release, shopper)
     new = np.ones(len(release.catalogue.item_ids), dtype=bool)
     new[shopper.past.items] = False
     own = np.empty(0, dtype=np.int32)
     if task == "all":
-        own = best(thought.scores["buy_again"], REPURCHASES)
-    items = np.sort(np.concatenate([own, best(thought.scores["pool"], SIZE - len(own), among=new)]))
+        own = best(thought.scores["buy_again"], round(REPURCHASES * size))
+    items = np.sort(np.concatenate([own, best(thought.scores["pool"], size - len(own), among=new)]))
     scores = np.stack([thought.scores[name][items] for name in SOURCES], axis=1)
     return Candidates(
         items=items.astype(np.int32),

@@ -96,6 +96,13 @@ def ranked(
 ) -> Ranking:
     """Score the candidates, order them, apply the rules for `k` slots."""
     scores = margins(release.rankers[task], matrix(release, who, candidates, item_features))
+    return ordered(release, candidates, scores, item_features, k=k)
+
+
+def ordered(
+    release: Release, candidates: Candidates, scores: Floats, item_features: Floats, *, k: int
+) -> Ranking:
+    """Order scored candidates, best first, and apply the rules for `k` slots."""
     order = best_first(scores, candidates.items)
     has_features = ~np.isnan(item_features[order]).all(axis=1)
     kept, turned_away = rules.apply(

@@ -56,7 +56,9 @@ class Rehearsal:
             "history_items": release.catalogue.item_ids[:1].tolist(),
             "history_counts": [1],
             "history_decayed": [1.0],
+            "history_first_times": [0],
             "history_last_times": [0],
+            "history_last_baskets": [1],
         }
 
     def read_user(self, user_id: str) -> dict[str, Any]:  # noqa: ARG002 - it knows but one

@@ -41,23 +41,32 @@ def decay_since(days: Floats) -> Floats:
     return np.asarray(np.exp2(halvings), dtype=np.float32)
 
 
+def days_until(now: datetime, times: np.ndarray[Any, Any]) -> Floats:
+    """Days from epoch seconds to `now`, 0 for those that lie after it."""
+    seconds = np.maximum(now.timestamp() - times.astype(np.float64), 0.0)
+    return np.asarray(seconds / SECONDS_PER_DAY, dtype=np.float32)
+
+
 def past_purchases(
     positions: np.ndarray[Any, Any],
     counts: np.ndarray[Any, Any],
     decayed: np.ndarray[Any, Any],
+    first_times: np.ndarray[Any, Any],
     last_times: np.ndarray[Any, Any],
+    last_baskets: np.ndarray[Any, Any],
     now: datetime,
 ) -> PastPurchases:
     """History slots as of `now`, in catalogue order; slots outside the catalogue (-1) are left out."""
     held = np.flatnonzero(positions >= 0)
     held = held[np.argsort(positions[held], kind="stable")]
-    seconds = np.maximum(now.timestamp() - last_times[held].astype(np.float64), 0.0)
-    days = (seconds / SECONDS_PER_DAY).astype(np.float32)
+    days = days_until(now, last_times[held])
     return PastPurchases(
         items=positions[held].astype(np.int32),
         counts=counts[held].astype(np.float32),
         decayed=(decayed[held].astype(np.float32) * decay_since(days)),
         days_since=days,
+        days_since_first=days_until(now, first_times[held]),
+        baskets_since=(last_baskets.max(initial=0) - last_baskets[held]).astype(np.float32),
     )
 
 
@@ -66,6 +75,8 @@ NOBODY = PastPurchases(
     counts=np.empty(0, np.float32),
     decayed=np.empty(0, np.float32),
     days_since=np.empty(0, np.float32),
+    days_since_first=np.empty(0, np.float32),
+    baskets_since=np.empty(0, np.float32),
 )
 
 
@@ -85,7 +96,9 @@ def shopper(row: Mapping[str, Any] | None, release: Release, now: datetime) -> S
             positions_of(release.catalogue.item_ids, row["history_items"]),
             np.asarray(row["history_counts"]),
             np.asarray(row["history_decayed"]),
+            np.asarray(row["history_first_times"]),
             np.asarray(row["history_last_times"]),
+            np.asarray(row["history_last_baskets"]),
             now,
         )
     shares = row.get("user_department_shares_91d")

@@ -1,8 +1,9 @@
 """The two towers as arrays: what TensorFlow Recommenders learnt, answered with NumPy alone.
 
-A query (user as of now) and an item meet in one inner product of `n_dim + 1` numbers. The last one is
-the popularity prior: the query holds 1, the item a scaled logarithm of its own recent popularity, so
-that learning starts at the popularity baseline and adds what is personal.
+A query (user as of now) and an item meet in one inner product of three parts. Taste: the shopper's lifts over
+groups in a space of few dimensions (`training.taste_space`), mapped and moved by a network of either side.
+Sales: logs of the item's own sales of four spans, so that learning starts at what sells. Factors: co-purchase
+factors of both.
 """
 
 from collections.abc import Mapping
@@ -11,17 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bentos.affinity import item_groups, raised, shop_shares
+from bentos.factors import shopper_factors
 from bentos.release import Release
 from bentos.shopper import Shopper
-from feature_repo.pair_features import Floats, PastPurchases, Positions
+from feature_repo.pair_features import Floats, Groups, PastPurchases, Positions
 
 CLIP = 3.0  # two-tower discover recall@100 on cut 43: .0616 with, .0588 without
+SALES = ("item_baskets_7d", "item_baskets_28d", "item_baskets_91d", "item_baskets_182d")
+KINDS = ("categories", "types", "manufacturers", "lines", "variants")  # of groups that taste is summed over
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def taste(past: PastPurchases, text_vectors: Floats, categories: Positions, n_categories: int) -> Floats:
-    """Taste of one shopper: mean text vector of the past, then log counts per category.
+def profile(past: PastPurchases, text_vectors: Floats, categories: Positions, n_categories: int) -> Floats:
+    """Profile of one shopper: mean text vector of the past, then log counts per category.
 
     Shape (n_text + n_categories,); purchases weigh by their decayed counts.
     """
@@ -32,14 +37,26 @@ def taste(past: PastPurchases, text_vectors: Floats, categories: Positions, n_ca
 
 
 def query_inputs(shopper: Shopper, text_vectors: Floats, categories: Positions, n_categories: int) -> Floats:
-    """What the query tower reads: taste, department shares, and the log of the user's numbers.
+    """What the query tower's network reads: profile, department shares, and the log of the user's numbers.
 
     `text_vectors` (n_items, n_text) and `categories` (n_items,) are those of the items that positions
     in the shopper's past point to.
     """
-    tasted = taste(shopper.past, text_vectors, categories, n_categories)
+    known = profile(shopper.past, text_vectors, categories, n_categories)
     numbers = np.log1p(np.maximum(np.nan_to_num(shopper.scalars, nan=0.0), 0.0))
-    return np.concatenate([tasted, shopper.department_shares, numbers]).astype(np.float32)
+    return np.concatenate([known, shopper.department_shares, numbers]).astype(np.float32)
+
+
+def taste(past: PastPurchases, groups: Groups, shop: Mapping[str, Floats], vectors: Arrays) -> Floats:
+    """The shopper's lifts over all groups, summed in the taste space: (n_taste,), zero without a past.
+
+    `shop` are the shop's shares and `vectors` (n_groups, n_taste) the groups' places, by kind of group.
+    """
+    found = np.zeros(next(iter(vectors.values())).shape[1], dtype=np.float32)
+    for kind in KINDS:
+        own, lift = raised(past, getattr(groups, kind), shop[kind])
+        found += lift @ vectors[kind][own]
+    return found
 
 
 def standardised(inputs: Floats, mean: Floats, scale: Floats) -> Floats:
@@ -51,27 +68,40 @@ def standardised(inputs: Floats, mean: Floats, scale: Floats) -> Floats:
 
 
 def hidden(inputs: Floats, arrays: Arrays, tower: str) -> Floats:
-    """Two dense layers, the first with a ReLU: (..., n_in) to (..., n_dim)."""
+    """Two dense layers, the first with a ReLU: (..., n_in) to (..., n_taste)."""
     first = np.maximum(inputs @ arrays[f"{tower}_kernel_1"] + arrays[f"{tower}_bias_1"], 0.0)
     return np.asarray(first @ arrays[f"{tower}_kernel_2"] + arrays[f"{tower}_bias_2"], dtype=np.float32)
 
 
+def query_side(inputs: Floats, tasted: Floats, factors: Floats, arrays: Arrays) -> Floats:
+    """The queries' side, (..., n_taste + n_sales + n_factors), of what `query_inputs` and `taste` gave.
+
+    `factors` (..., n_factors) are those of the shoppers.
+    """
+    inputs = standardised(inputs, arrays["query_mean"], arrays["query_scale"])
+    body = tasted @ arrays["query_map"] + hidden(inputs, arrays, "query")
+    weights = np.broadcast_to(arrays["query_sales"], (*body.shape[:-1], len(SALES)))
+    return np.concatenate([body, weights, factors * arrays["query_factors"]], axis=-1, dtype=np.float32)
+
+
 def query_vector(shopper: Shopper, release: Release) -> Floats:
-    """The shopper's side of the inner product: (n_dim + 1,), the last is the constant 1."""
+    """The shopper's side of the inner product: (n_taste + n_sales + n_factors,)."""
     arrays, catalogue = release.arrays, release.catalogue
     inputs = query_inputs(
         shopper, arrays["text_vectors"], catalogue.categories, len(catalogue.category_names)
     )
-    inputs = standardised(inputs, arrays["query_mean"], arrays["query_scale"])
-    return np.append(hidden(inputs, arrays, "query"), np.float32(1.0))
+    places = {kind: arrays[f"taste_{kind}"] for kind in KINDS}
+    tasted = taste(shopper.past, item_groups(release), shop_shares(release), places)
+    return query_side(inputs, tasted, shopper_factors(release, shopper.past), arrays)
 
 
-def item_vectors(inputs: Floats, identity: Floats, log_popularity: Floats, arrays: Arrays) -> Floats:
-    """The items' side: (n_items, n_dim + 1).
+def item_vectors(
+    inputs: Floats, tastes: Floats, log_sales: Floats, factors: Floats, arrays: Arrays
+) -> Floats:
+    """The items' side: (n_items, n_taste + n_sales + n_factors).
 
-    `inputs` (n_items, n_in) are text vectors and item numbers, `identity` (n_items, n_dim) the learnt
-    vectors of items with enough sales (zero for others), `log_popularity` (n_items,) the prior.
+    `inputs` (n_items, n_in) are text vectors and item numbers, `tastes` (n_items, n_taste) the items' places
+    in the taste space, `log_sales` (n_items, n_sales) as SALES, `factors` (n_items, n_factors).
     """
-    body = hidden(standardised(inputs, arrays["item_mean"], arrays["item_scale"]), arrays, "item") + identity
-    prior = log_popularity * arrays["prior_scale"]
-    return np.concatenate([body, prior[:, None]], axis=1).astype(np.float32)
+    body = hidden(standardised(inputs, arrays["item_mean"], arrays["item_scale"]), arrays, "item") + tastes
+    return np.concatenate([body, log_sales, factors], axis=1, dtype=np.float32)

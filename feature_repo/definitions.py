@@ -4,9 +4,10 @@ cd feature_repo && feast apply        # or, from the root: endcap apply
 """
 
 from feature_repo.features.entities import item, user
-from feature_repo.features.items import item_stats, item_text
-from feature_repo.features.services import item_ranking, item_retrieval, user_ranking
+from feature_repo.features.items import item_coming_promotions, item_stats, item_text
+from feature_repo.features.services import item_promotions, item_ranking, item_retrieval, user_ranking
 from feature_repo.features.sources import (
+    item_coming_promotions_source,
     item_stats_source,
     item_text_source,
     user_history_source,
@@ -16,6 +17,9 @@ from feature_repo.features.users import user_history, user_stats
 
 __all__ = [
     "item",
+    "item_coming_promotions",
+    "item_coming_promotions_source",
+    "item_promotions",
     "item_ranking",
     "item_retrieval",
     "item_stats",

@@ -22,6 +22,10 @@ PAIR_FEATURES: tuple[str, ...] = (
     "pair_decayed_count",
     "pair_days_since_last",
     "pair_dueness",
+    "pair_days_since_first",
+    "pair_interval_days",
+    "pair_interval_dueness",
+    "pair_baskets_since_last",
     *(f"pair_{name}_share" for name in GROUPS),
     *(f"pair_{name}_days_since_last" for name in SINCE),
     *(f"pair_{name}_items" for name in COUNTED),
@@ -48,6 +52,8 @@ class PastPurchases:
     counts: Floats
     decayed: Floats
     days_since: Floats
+    days_since_first: Floats
+    baskets_since: Floats  # baskets of the shopper after the last one with the item
 
     def __post_init__(self) -> None:
         if np.any(self.items[1:] <= self.items[:-1]):
@@ -82,7 +88,8 @@ def pair_features(past: PastPurchases, groups: Groups, candidates: Positions, te
     """One row per candidate, columns as in `PAIR_FEATURES`: (n_candidates, n_pair_features).
 
     `pair_dueness` is the time since the last purchase over the shopper's mean time between purchases
-    of this item (`tenure_days` over the count): 1 means that it is due.
+    of this item by all they know of the shop (`tenure_days` over the count), `pair_interval_dueness` over
+    that from the first to the last purchase, NaN after the first: 1 means that it is due.
     """
     bought, place = _own(past, candidates)
     nothing = np.float32(np.nan)
@@ -92,12 +99,18 @@ def pair_features(past: PastPurchases, groups: Groups, candidates: Positions, te
         matrix[:, 0] = counts
         matrix[:, 1] = np.where(bought, past.decayed[place], 0)
         matrix[:, 2] = np.where(bought, past.days_since[place], nothing)
-        interval = max(tenure_days, 1.0) / np.maximum(counts, 1)
-        matrix[:, 3] = matrix[:, 2] / interval
+        pace = max(tenure_days, 1.0) / np.maximum(counts, 1)
+        matrix[:, 3] = matrix[:, 2] / pace
+        matrix[:, 4] = np.where(bought, past.days_since_first[place], nothing)
+        matrix[:, 5] = np.where(
+            counts > 1, (matrix[:, 4] - matrix[:, 2]) / np.maximum(counts - 1, 1), nothing
+        )
+        matrix[:, 6] = matrix[:, 2] / np.maximum(matrix[:, 5], np.float32(1.0))
+        matrix[:, 7] = np.where(bought, past.baskets_since[place], nothing)
     else:
         matrix[:, :2] = 0
-        matrix[:, 2:4] = nothing
-    column = 4
+        matrix[:, 2:8] = nothing
+    column = 8
     for kind in GROUPS:
         codes = getattr(groups, kind)
         matrix[:, column] = group_shares(past, codes)[codes[candidates]]

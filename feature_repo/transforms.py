@@ -23,13 +23,16 @@ Floats = NDArray[np.float32]
 class History:
     """A shopper's kept purchases, best first by decayed count as of the last basket; no padding.
 
-    `decayed` is each item's decayed count at the item's own last time, `last_times` are epoch seconds.
+    `decayed` is each item's decayed count at the item's own last time; times are epoch seconds. The
+    shopper's baskets are numbered from 1, each one more than the latest that the history still holds.
     """
 
     items: NDArray[Any]  # (n,) any sortable type
     counts: Times  # (n,) baskets that held the item
     decayed: Floats  # (n,)
-    last_times: Times  # (n,)
+    first_times: Times  # (n,) of the first basket that held the item
+    last_times: Times  # (n,) of the last one
+    last_baskets: Times  # (n,) the last one's number
 
 
 def empty_history(item_type: Any = np.str_) -> History:
@@ -38,7 +41,9 @@ def empty_history(item_type: Any = np.str_) -> History:
         items=np.empty(0, dtype=item_type),
         counts=np.empty(0, dtype=np.int64),
         decayed=np.empty(0, dtype=np.float32),
+        first_times=np.empty(0, dtype=np.int64),
         last_times=np.empty(0, dtype=np.int64),
+        last_baskets=np.empty(0, dtype=np.int64),
     )
 
 
@@ -65,8 +70,12 @@ def update_history(
     items = np.concatenate([history.items, new])
     counts = np.concatenate([history.counts + again, np.ones(len(new), dtype=np.int64)])
     decayed = np.concatenate([old_decayed, np.ones(len(new), dtype=np.float32)])
-    last_times = np.concatenate(
-        [np.where(again, timestamp, history.last_times), np.full(len(new), timestamp, dtype=np.int64)]
+    first_times = np.concatenate([history.first_times, np.full(len(new), timestamp, dtype=np.int64)])
+    last_times = np.concatenate([np.where(again, timestamp, history.last_times), first_times[len(again) :]])
+    number = int(history.last_baskets.max(initial=0)) + 1
+    last_baskets = np.concatenate(
+        [np.where(again, number, history.last_baskets), np.full(len(new), number, dtype=np.int64)]
     )
     order = np.lexsort((items, -decay(decayed, timestamp - last_times)))[:width]
-    return History(items[order], counts[order], decayed[order], last_times[order])
+    columns = (items, counts, decayed, first_times, last_times, last_baskets)
+    return History(*(column[order] for column in columns))

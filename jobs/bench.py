@@ -9,26 +9,27 @@ machine's noise is in wall times; trust CPU times, and ratios within one run.
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from feature_repo.settings import Settings
-from jobs.benches import point_in_time, serving
+from jobs.benches import point_in_time, serving, two_tower
 
 Record = dict[str, Any]
 
-BENCHES: dict[str, Callable[[Settings], Iterator[Record]]] = {
-    "batch": point_in_time.records,
-    "serving": serving.records,
+BENCHES: dict[str, tuple[Callable[[Settings], Iterator[Record]], ...]] = {
+    "batch": (point_in_time.records, two_tower.records),
+    "serving": (serving.records,),
 }
 
 
 def run(settings: Settings, only: str | None, say: Callable[[str], None]) -> None:
     """Run the benches, or the one named `only`; `say` takes a line per figure."""
-    for name, bench in BENCHES.items():
+    for name, benches in BENCHES.items():
         if only in (None, name):
             found = []
-            for record in bench(settings):
+            for record in chain.from_iterable(bench(settings) for bench in benches):
                 say(line(record))
                 found.append(record)
             say(f"{len(found)} figures in {write(settings, name, found)}")

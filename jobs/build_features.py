@@ -1,10 +1,10 @@
-"""Feature engineering in PySpark: the tables of the contract in, three feature tables out.
+"""Feature engineering in PySpark: the tables of the contract in, feature tables out.
 
     endcap build-features
 
 Local on a laptop, unchanged on Dataproc. Weekly snapshots (user_stats, item_stats) are stamped with
-the end of their window, histories with their basket. Needs pyspark and what its Arrow
-paths need (NumPy, pandas, pyarrow).
+the end of their window, histories with their basket, coming promotions with the start of their week. Needs
+pyspark and what its Arrow paths need (NumPy, pandas, pyarrow).
 """
 
 import json
@@ -83,6 +83,7 @@ def feature_tables(spark: Any, settings: Settings) -> dict[str, Callable[[], Any
     """Each feature table's name with the function that describes its rows."""
     from pyspark.sql import functions as F  # noqa: N812 - the name that Spark users know
 
+    from jobs.features.item_coming_promotions import item_coming_promotions
     from jobs.features.item_stats import item_stats
     from jobs.features.purchases import purchases, week_ends
     from jobs.features.user_history import user_history
@@ -101,6 +102,9 @@ def feature_tables(spark: Any, settings: Settings) -> dict[str, Callable[[], Any
         "user_stats": lambda: user_stats(bought, ends, slots, DEPARTMENT_SLOTS),
         "item_stats": lambda: item_stats(bought, read_promotions(spark, settings), ends, calendar),
         "user_history": lambda: user_history(bought),
+        "item_coming_promotions": lambda: item_coming_promotions(
+            read_promotions(spark, settings), ends, calendar
+        ),
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from feature_repo.settings import Settings
-from jobs.verbs import Cuts, Instant, Verbs
+from jobs.verbs import Cuts, Instant, Names, Verbs
 
 TERMINATED = 143  # as shells do: 128 + SIGTERM
 TASKS = click.Choice(["all", "discover"])
@@ -238,7 +238,7 @@ def demo(cut: int) -> None:
 @endcap.command()
 @click.option("--only", type=click.Choice(["batch", "serving"]), help="Run this bench alone.")
 def bench(only: str | None) -> None:
-    """Measure point-in-time joins and served requests.
+    """Measure point-in-time joins, two-tower training and served requests.
 
     \b
     Example:
@@ -268,6 +268,43 @@ def bench_quality(cuts: tuple[int, ...]) -> None:
 
     _heed_termination()
     QualityBench(Settings.from_environment(), say=click.echo, head=_to_stderr).run(cuts)
+
+
+@endcap.command("bench-ablations")
+@click.option(
+    "--cut",
+    type=click.IntRange(min=1),
+    default=43,
+    show_default=True,
+    help="Week whose end divides known from new; at most 43, as later ones are for results.",
+)
+@click.option("--only", type=Names(), default="", help="These variants alone, by commas.")
+def bench_ablations(cut: int, only: tuple[str, ...]) -> None:
+    """Measure the stack without each of its parts.
+
+    \b
+    Example:
+      endcap bench-ablations --cut 43
+      endcap bench-ablations --only no_lifts,rank_ndcg
+    """
+    from jobs.benches.ablations import AblationBench
+
+    _heed_termination()
+    AblationBench(Settings.from_environment(), say=click.echo, head=_to_stderr).run(cut, only)
+
+
+@endcap.command("bench-cpu-curve")
+@cut_option
+def bench_cpu_curve(cut: int) -> None:
+    """Measure quality against the CPU time of a request.
+
+    \b
+    Example:
+      endcap bench-cpu-curve --cut 49
+    """
+    from jobs.benches.cpu_curve import run
+
+    run(Settings.from_environment(), cut, say=click.echo)
 
 
 def _run_step(name: str, arguments: dict[str, Any]) -> None:

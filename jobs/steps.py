@@ -77,7 +77,9 @@ STEPS = (
         name="build-features",
         module="jobs.build_features",
         after=("ingest",),
-        outputs=lambda s, _: tuple(s.feature_table(n) for n in ("user_stats", "user_history", "item_stats")),
+        outputs=lambda s, _: tuple(
+            s.feature_table(n) for n in ("user_stats", "user_history", "item_stats", "item_coming_promotions")
+        ),
         libraries=("pyspark",),
     ),
     Step(

@@ -1,15 +1,18 @@
 """Train one release at one cut: two-tower retrieval, then a ranker for each task.
 
-In: tables and Feast's offline store. Out: state/training/cut-<w>/release, checked and whole.
+In: tables and Feast's offline store. Out: state/training/cut-<w>/release, checked and whole, and beside it
+with_promotions/, rankers that read promotions of the coming week: evaluated, never published.
 
     endcap train --cut 49
 """
 
 import shutil
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from bentos.blas import use_one_blas_thread
 from bentos.release import save
@@ -20,6 +23,25 @@ from jobs.result import Result
 def release_folder(settings: Settings, cut: int) -> Path:
     """Where the release of one cut waits for its evaluation."""
     return settings.training / f"cut-{cut}" / "release"
+
+
+def promoted_folder(settings: Settings, cut: int) -> Path:
+    """Where the rankers of one cut lie that read promotions; no folder where nothing was promoted."""
+    return settings.training / f"cut-{cut}" / "with_promotions"
+
+
+def save_promoted(rankers: Mapping[str, Any], folder: Path) -> None:
+    """Write rankers that read promotions, aside and then renamed; the former ones are gone."""
+    aside = folder.with_name(f"{folder.name}.aside")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    for task, ranker in rankers.items():
+        ranker.save_model(aside / f"ranker_{task}.json")
+    shutil.rmtree(folder, ignore_errors=True)
+    if rankers:
+        aside.replace(folder)
+    else:
+        aside.rmdir()
 
 
 def run(settings: Settings, cut: int) -> Result:
@@ -41,7 +63,8 @@ def run(settings: Settings, cut: int) -> Result:
 
     sources = Sources.open(settings, open_store(settings))
     split = temporal_split(sources.calendar, cut)
-    release = fit(sources, split, threads=settings.threads, report=report)
+    fitted = fit(sources, split, threads=settings.threads, report=report)
+    release = fitted.release
     first, last = sources.warehouse.span(split.test.instant)
     facts = {
         **release.manifest,
@@ -50,6 +73,7 @@ def run(settings: Settings, cut: int) -> Result:
         "data_from": first.isoformat(),
         "data_to": last.isoformat(),
     }
+    save_promoted(fitted.promoted, promoted_folder(settings, cut))
     folder = release_folder(settings, cut)
     aside = folder.with_name("release.aside")
     shutil.rmtree(aside, ignore_errors=True)

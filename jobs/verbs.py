@@ -51,6 +51,23 @@ class Cuts(click.ParamType[tuple[int, ...]]):
         return tuple(map(int, parts))
 
 
+class Names(click.ParamType[tuple[str, ...]]):
+    """Names by commas: "no_lifts,rank_ndcg"."""
+
+    name = "names"
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,  # noqa: ARG002 - click's signature
+        ctx: click.Context | None,  # noqa: ARG002
+    ) -> tuple[str, ...]:
+        """Return the names in the order given, none for an empty text."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(part.strip() for part in str(value).split(",") if part.strip())
+
+
 def raised_on_purpose(error: BaseException) -> bool:
     """Whether our own code raised this error for a person to read, rather than a library or a mistake."""
     innermost = traceback.extract_tb(error.__traceback__)[-1]

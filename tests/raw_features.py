@@ -72,16 +72,20 @@ class RawFeatures:
         return found
 
     def history(self, user_id, instant):
-        """{item: [baskets, decayed count, last second]} of the kept slots, this instant's basket included."""
+        """{item: (baskets, decayed count, first and last second, number of the last basket)}, kept slots.
+
+        This instant's basket is included.
+        """
         rows = self.by_user[user_id]
         past = rows[rows["event_timestamp"] <= instant]
         kept = {}
         for when, basket in past.groupby("event_timestamp"):
             second = int(when.timestamp())
+            number = max((slot[4] for slot in kept.values()), default=0) + 1
             for item in sorted(set(basket["item_id"])):
-                count, decayed, last = kept.get(item, (0, 0.0, second))
+                count, decayed, first, last, _ = kept.get(item, (0, 0.0, second, second, number))
                 decayed = float(np.float32(decayed * 2 ** (-(second - last) / 86_400 / 91) + 1))
-                kept[item] = (count + 1, decayed, second)
+                kept[item] = (count + 1, decayed, first, second, number)
 
             if len(kept) > self.width:
                 kept = self.best_first(kept, second)
@@ -91,7 +95,7 @@ class RawFeatures:
         """The best `width` slots by decayed count at `now`, ties by item."""
 
         def rank(slot):
-            item, (_, decayed, last) = slot
+            item, (_, decayed, _, last, _) = slot
             return -decayed * 2 ** (-(now - last) / 86_400 / 91), item
 
         return dict(sorted(slots.items(), key=rank)[: self.width])

@@ -17,18 +17,20 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tiny_release import N_CATEGORIES, N_DIM, N_ITEMS, N_TEXT, tiny_release
+from tiny_release import N_CATEGORIES, N_DIM, N_ITEMS, N_TEXT, tiny_groups, tiny_release
 
 from bentos.factors import gram, unit
 from bentos.pool import INPUTS
 from bentos.release import save
 from bentos.scoring import matrix_columns
+from bentos.towers import KINDS, SALES
 from feature_repo.settings import Settings
 from jobs.child import stop
 from jobs.local_server import free_port
 from jobs.recommend import is_ready
 
 ROOT = Path(__file__).resolve().parents[1]
+N_FACTORS = 3
 NOW = datetime(2024, 3, 4, 5, tzinfo=UTC)
 ITEMS = [f"i{position:02d}" for position in range(N_ITEMS)]
 SOLD_OUT = "i19"  # has no features, and may not be recommended
@@ -144,7 +146,9 @@ def history(rng):
         "history_items": list(items),
         "history_counts": rng.integers(1, 9, 6).tolist(),
         "history_decayed": rng.uniform(0.5, 8, 6).astype(np.float32).tolist(),
+        "history_first_times": [int(NOW.timestamp()) - 86_400 * (day + 60) for day in days.tolist()],
         "history_last_times": [int(NOW.timestamp()) - 86_400 * day for day in days.tolist()],
+        "history_last_baskets": rng.integers(1, 30, 6).tolist(),
     }
 
 
@@ -191,18 +195,26 @@ def random_towers(rng, n_user_features):
         "query_bias_2": (N_DIM,),
         "query_mean": (n_query,),
         "query_scale": (n_query,),
-        "item_vectors": (N_ITEMS, N_DIM + 1),
+        "query_map": (N_DIM, N_DIM),
+        "query_sales": (len(SALES),),
+        "query_factors": (),
+        "item_vectors": (N_ITEMS, N_DIM + len(SALES) + N_FACTORS),
+        **{
+            f"taste_{kind}": (codes.max() + 1, N_DIM)
+            for kind, codes in tiny_groups().items()
+            if kind in KINDS
+        },
     }
-    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    return {name: np.asarray(rng.normal(size=shape), dtype=np.float32) for name, shape in shapes.items()}
 
 
 def random_sources(rng):
     """Factors, a panel and a pool that are not what anybody bought."""
-    factors = rng.normal(size=(N_ITEMS, 3)).astype(np.float32)
+    factors = rng.normal(size=(N_ITEMS, N_FACTORS)).astype(np.float32)
     return {
         "factor_items": factors,
         "factor_gram": gram(factors),
-        "panel_vectors": unit(rng.normal(size=(5, 3)).astype(np.float32)),
+        "panel_vectors": unit(rng.normal(size=(5, N_FACTORS)).astype(np.float32)),
         "panel_shoppers": np.repeat(np.arange(5, dtype=np.int32), 4),
         "panel_items": rng.integers(0, N_ITEMS, 20).astype(np.int32),
         "pool_weights": rng.normal(size=len(INPUTS)).astype(np.float32),

@@ -7,6 +7,7 @@ import numpy as np
 from bentos.pool import INPUTS
 from bentos.release import Catalogue, Release
 from bentos.scoring import matrix_columns
+from bentos.towers import KINDS, SALES
 
 NOW = datetime(2024, 3, 4, 12, tzinfo=UTC)
 USER_FEATURES = ["user_spend_28d", "user_tenure_days"]
@@ -33,7 +34,9 @@ def history(items, counts, days_ago):
         "history_items": list(items),
         "history_counts": list(counts),
         "history_decayed": [float(count) for count in counts],
+        "history_first_times": [second - 60 * 86_400 for second in seconds],
         "history_last_times": seconds,
+        "history_last_baskets": list(range(len(seconds), 0, -1)),
     }
 
 
@@ -112,14 +115,14 @@ def tiny_sources(popularity):
 
 
 def tiny_release() -> Release:
-    """A release without learning: towers of zeros, so that two_tower is the popularity prior."""
+    """A release without learning: towers of zeros, so that two_tower is the log of sales."""
     positions = np.arange(N_ITEMS)
     popularity = (N_ITEMS - positions).astype(np.float32)
     groups = tiny_groups()
     departments = groups["departments"]
     n_query = N_TEXT + N_CATEGORIES + 3 + len(USER_FEATURES)
-    vectors = np.zeros((N_ITEMS, N_DIM + 1), dtype=np.float32)
-    vectors[:, -1] = np.log1p(popularity)
+    vectors = np.zeros((N_ITEMS, N_DIM + len(SALES) + 2), dtype=np.float32)
+    vectors[:, N_DIM + SALES.index("item_baskets_28d")] = np.log1p(popularity)
     segments = np.stack([popularity[::-1], np.where(departments == 1, popularity, 0)])
     return Release(
         tag="endcap-release:tiny",
@@ -145,6 +148,10 @@ def tiny_release() -> Release:
             "query_bias_2": np.zeros(N_DIM, np.float32),
             "query_mean": np.zeros(n_query, np.float32),
             "query_scale": np.ones(n_query, np.float32),
+            "query_map": np.zeros((N_DIM, N_DIM), np.float32),
+            "query_sales": np.array([name == "item_baskets_28d" for name in SALES], np.float32),
+            "query_factors": np.float32(1.0),
+            **{f"taste_{kind}": np.zeros((groups[kind].max() + 1, N_DIM), np.float32) for kind in KINDS},
             "text_vectors": np.eye(N_TEXT, dtype=np.float32)[positions % N_TEXT],
             "item_vectors": vectors,
             "popularity": popularity,

@@ -18,9 +18,11 @@ from bentos.factors import gram
 from bentos.pool import APPEAL, INPUTS
 from bentos.release import Catalogue, Release
 from bentos.rules import load_rules
-from bentos.towers import item_vectors
+from bentos.towers import KINDS, item_vectors
 from feature_repo.pair_features import GROUPS, Floats, Positions
 from training.panel import Panel
+from training.purchases import log_sales, world_groups
+from training.taste_space import TasteSpace
 from training.world import World
 
 POPULARITY = "item_baskets_28d"
@@ -32,23 +34,30 @@ def item_inputs(text: Floats, numbers: Floats) -> Floats:
     return np.concatenate([text, np.log1p(np.maximum(np.nan_to_num(numbers), 0.0))], axis=1, dtype=np.float32)
 
 
-def log_popularity(numbers: Floats, names: tuple[str, ...]) -> Floats:
-    """The popularity prior of items: log of one more than their baskets of four weeks."""
-    return np.asarray(np.log1p(np.nan_to_num(numbers[..., names.index(POPULARITY)])), dtype=np.float32)
-
-
 def tower_items(
     world: World,
     items: Positions,
     numbers: Floats,
     names: tuple[str, ...],
-    towers: Mapping[str, NDArray[Any]],
+    learnt: "Learnt",
 ) -> Floats:
-    """Item vectors of some of the world's items, (n, n_dim + 1), from their numbers (n, n_features)."""
-    identity = towers["item_identity"][towers["item_identity_of"][items]]
-    identity = identity + towers["category_vectors"][world.categories.codes[items]]
+    """Item vectors of some of the world's items, (n, n_taste + n_sales + n_factors).
+
+    `numbers` (n, n_features) are theirs.
+    """
+    groups = world_groups(world)
+    tastes = learnt.space.places({kind: getattr(groups, kind)[items] for kind in KINDS})
     inputs = item_inputs(world.text_vectors[items], numbers)
-    return item_vectors(inputs, identity, log_popularity(numbers, names), towers)
+    return item_vectors(inputs, tastes, log_sales(numbers, names), learnt.factors, learnt.towers)
+
+
+def taste_arrays(world: World, items: Positions, space: TasteSpace) -> Arrays:
+    """Places of the catalogue's groups as a shopper's history names them, numbered as `group_arrays` does."""
+    groups = world_groups(world)
+    places = dict(space.queries)
+    for kind in ("lines", "variants"):
+        places[kind] = places[kind][np.unique(getattr(groups, kind)[items])]
+    return {f"taste_{kind}": places[kind] for kind in KINDS}
 
 
 def segment_popularity(
@@ -71,6 +80,7 @@ class Learnt:
     """What was learnt by an instant, of the catalogue's items and of shoppers."""
 
     towers: Mapping[str, NDArray[Any]]
+    space: TasteSpace
     factors: Floats  # (n_catalogue, n_factors)
     panel: Panel
     segments: tuple[NDArray[np.str_], Floats]  # names, and (n_segments, n_catalogue) baskets of four weeks
@@ -152,8 +162,9 @@ def release_as_of(
         arrays={
             **{name: array for name, array in learnt.towers.items() if name.startswith("query_")},
             **group_arrays(world, items, numbers, names.item),
+            **taste_arrays(world, items, learnt.space),
             "text_vectors": world.text_vectors[items],
-            "item_vectors": tower_items(world, items, numbers, names.item, learnt.towers),
+            "item_vectors": tower_items(world, items, numbers, names.item, learnt),
             "factor_items": learnt.factors,
             "factor_gram": gram(learnt.factors),
             "panel_vectors": panel.vectors,

@@ -142,6 +142,7 @@ def buyers_of(sources: Sources, window: Window, ids: Sequence[str]) -> HeldOut:
     return held_out(
         purchases[purchases["item_id"].isin(set(ids))],
         warehouse.ever_bought(window.instant),
+        warehouse.trip_counts(window),
         known=warehouse.user_ids(window.instant),
         item_ids=np.asarray(ids, dtype=np.str_),
         task="discover",

@@ -6,7 +6,7 @@ In: the tables and Feast's offline store. Out: a `Release` without metrics, as o
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -16,20 +16,23 @@ from bentos.candidates import TASKS
 from bentos.neighbours import PANEL_WEEKS
 from bentos.pool import INPUTS
 from bentos.release import Release
-from bentos.towers import query_inputs
 from feature_repo.pair_features import Floats, Positions
 from feature_repo.positions import positions_of
 from feature_repo.settings import Settings
 from feature_repo.shop_calendar import ShopCalendar
-from training.assemble import FeatureNames, Learnt, log_popularity, release_as_of, segment_popularity
+from training.assemble import FeatureNames, Learnt, release_as_of, segment_popularity
+from training.batches import TowerOptions
 from training.factors import history_matrix, item_factors
 from training.panel import panel_of
-from training.point_in_time import ItemRows, UserRows, entity_frame, item_rows, pair_frame, user_rows
-from training.pool import fitted_weights, window_rows
-from training.ranking import Example, joined, pairs, ranker_columns, train_ranker
-from training.retrieval import Arrays, Examples, TowerOptions, train_towers
+from training.point_in_time import ItemRows, UserRows, entity_frame, item_rows, user_rows
+from training.pool import PoolRows, fitted_weights, window_rows
+from training.promotions import Rankers, coming_promotions, two_rankers
+from training.purchases import retrieval_examples
+from training.ranking import Example, joined, pairs
+from training.retrieval import Arrays, train_towers
 from training.shoppers import shopper_at
-from training.split import CATALOGUE_WEEKS, Split, Window
+from training.split import CATALOGUE_WEEKS, Split
+from training.taste_space import TasteSpace
 from training.warehouse import Warehouse
 from training.world import World, world_before
 
@@ -77,6 +80,7 @@ def instants_of(
     world: World,
     instants: Sequence[datetime],
     towers: Sequence[Arrays],
+    space: TasteSpace,
     *,
     threads: int = 1,
 ) -> list[Instant]:
@@ -93,7 +97,7 @@ def instants_of(
         for instant in sorted({*instants, *earlier})
     }
     return [
-        instant_of(sources, world, towers[number], users, items, number, threads)
+        instant_of(sources, world, towers[number], space, users, items, number, threads)
         for number in range(len(instants))
     ]
 
@@ -114,6 +118,7 @@ def instant_of(
     sources: Sources,
     world: World,
     towers: Arrays,
+    space: TasteSpace,
     users: Mapping[datetime, UserRows],
     items: ItemRows,
     number: int,
@@ -136,7 +141,7 @@ def instant_of(
         items=held,
         numbers=items.numbers[number][held],
         names=FeatureNames(items.names, now_known.names, sources.department_slots),
-        learnt=learnt_by(sources, world, towers, users, instant, place, threads),
+        learnt=learnt_by(sources, world, towers, space, users, instant, place, threads),
     )
     return Instant(release, now_known, items.numbers[number][held], place)
 
@@ -145,6 +150,7 @@ def learnt_by(
     sources: Sources,
     world: World,
     towers: Arrays,
+    space: TasteSpace,
     users: Mapping[datetime, UserRows],
     instant: datetime,
     place: Positions,
@@ -160,57 +166,11 @@ def learnt_by(
     )
     return Learnt(
         towers=towers,
+        space=space,
         factors=factors,
         panel=panel_of(users[before], before, bought, place, world.item_ids, factors),
         segments=segment_popularity(bought, segment_of, world.item_ids[place >= 0]),
     )
-
-
-def retrieval_examples(sources: Sources, world: World, split: Split) -> Examples:
-    """Purchases of the retrieval weeks with their shoppers and items as of each week's start."""
-    calendar, weeks = sources.calendar, split.retrieval_weeks
-    starts = tuple(calendar.start(week) for week in weeks)
-    bought = pd.concat(
-        [
-            sources.warehouse.examples(Window(week, week, calendar.start(week), calendar.end(week))).assign(
-                instant=number
-            )
-            for number, week in enumerate(weeks)
-        ],
-        ignore_index=True,
-    )
-    asked = bought[["user_id", "instant"]].drop_duplicates().sort_values(["instant", "user_id"])
-    stamps = pd.Series(list(starts))[asked["instant"].to_numpy()]
-    users = user_rows(
-        sources.store, pair_frame("user_id", asked["user_id"].tolist(), stamps), world.item_ids.tolist()
-    )
-    items = item_rows(sources.store, world.item_ids.tolist(), starts)
-    row_of = pd.Series(np.arange(len(asked), dtype=np.int32), index=pd.MultiIndex.from_frame(asked))
-    return Examples(
-        queries=query_matrix(world, users),
-        text_vectors=world.text_vectors,
-        item_numbers=np.log1p(np.maximum(np.nan_to_num(items.numbers), 0.0)).astype(np.float32),
-        log_popularity=log_popularity(items.numbers, items.names),
-        categories=world.categories.codes,
-        n_categories=len(world.categories.names),
-        query=row_of.loc[pd.MultiIndex.from_frame(bought[["user_id", "instant"]])].to_numpy(dtype=np.int32),
-        item=np.searchsorted(world.item_ids, bought["item_id"].to_numpy(dtype=np.str_)).astype(np.int32),
-        instant=bought["instant"].to_numpy(dtype=np.int32),
-    )
-
-
-def query_matrix(world: World, users: UserRows) -> Floats:
-    """The query tower's inputs of many shoppers, each as of their own instant: (n, n_query_in)."""
-    rows = [
-        query_inputs(
-            shopper_at(users, row, datetime.fromtimestamp(users.instants[row] / 1e6, tz=UTC)),
-            world.text_vectors,
-            world.categories.codes,
-            len(world.categories.names),
-        )
-        for row in range(len(users))
-    ]
-    return np.stack(rows)
 
 
 def window_examples(instant: Instant, labels: pd.DataFrame, now: datetime) -> list[Example]:
@@ -229,6 +189,49 @@ def window_examples(instant: Instant, labels: pd.DataFrame, now: datetime) -> li
     return examples
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What rankers are trained and tested from: everything that was learnt before any pair is drawn."""
+
+    instants: Sequence[Instant]  # each ranker window's, then the cut
+    examples: Sequence[Sequence[Example]]  # shoppers of each ranker window
+
+
+def prepared(
+    sources: Sources,
+    world: World,
+    split: Split,
+    *,
+    threads: int,
+    report: Report,
+    options: TowerOptions | None = None,
+) -> Prepared:
+    """Train the towers and assemble the instants, none of which knows what comes after it."""
+    options = options or TowerOptions()
+    bought, space = retrieval_examples(sources, world, split, dimensions=options.dimensions, threads=threads)
+    report(f"retrieval: {len(bought):,} first purchases by {len(bought.queries):,} shoppers-as-of-a-week")
+    towers = train_towers(bought, split.stages, options, report)
+    instants = instants_of(sources, world, split.instants, towers, space, threads=threads)
+    report(f"assembled {len(instants)} instants: factors, panel, features")
+    return Prepared(instants, labelled(sources, split, instants))
+
+
+def labelled(sources: Sources, split: Split, instants: Sequence[Instant]) -> list[list[Example]]:
+    """Shoppers of each ranker window, as of its instant, with what they bought in it."""
+    return [
+        window_examples(instant, sources.warehouse.purchases(window), window.instant)
+        for instant, window in zip(instants, split.ranker, strict=False)
+    ]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A release, and rankers on the same pairs that read promotions of the coming week as well."""
+
+    release: Release
+    promoted: Rankers  # by task; none where nothing was promoted
+
+
 def fit(
     sources: Sources,
     split: Split,
@@ -236,32 +239,26 @@ def fit(
     threads: int,
     report: Report,
     options: TowerOptions | None = None,
-) -> Release:
+) -> Fitted:
     """Train everything that knows no more than the cut, and assemble the release as of the cut."""
     world = world_before(sources.warehouse, sources.store, split.test.instant)
     report(f"catalogue history: {len(world):,} items sold before the cut")
-    bought = retrieval_examples(sources, world, split)
-    report(f"retrieval: {len(bought):,} purchases by {len(bought.queries):,} shoppers-as-of-a-week")
-    towers = train_towers(bought, split.stages, options, report)
-    instants = instants_of(sources, world, split.instants, towers, threads=threads)
-    report(f"assembled {len(instants)} instants: factors, panel, features")
-    examples = [
-        window_examples(instant, sources.warehouse.purchases(window), window.instant)
-        for instant, window in zip(instants, split.ranker, strict=False)
-    ]
+    ready = prepared(sources, world, split, threads=threads, report=report, options=options)
+    instants, examples = ready.instants, ready.examples
     weights = pool_weights(instants, examples, seed=split.cut)
     report("pool: " + ", ".join(f"{name} {weight:.2f}" for name, weight in zip(INPUTS, weights, strict=True)))
     pooled = [with_pool(instant.release, weights) for instant in instants]
     windows = []
     for release, instant, window, shoppers in zip(pooled, instants, split.ranker, examples, strict=False):
-        windows.append(pairs(release, instant.item_features, shoppers, seed=split.cut, threads=threads))
+        coming = coming_promotions(sources.store, release, window.instant)
+        features = np.hstack([instant.item_features, coming])
+        windows.append(pairs(release, features, shoppers, seed=split.cut, threads=threads))
         report(f"pairs of weeks {window.first}-{window.last}: {len(shoppers):,} shoppers")
-    rankers = {}
-    for task in TASKS:
-        learned = joined([by_task[task] for by_task in windows])
-        rankers[task] = train_ranker(learned, ranker_columns(pooled[-1]), threads=threads)
-        report(f"ranker {task}: {len(learned.labels):,} pairs, {int(learned.labels.sum()):,} bought")
-    return replace(pooled[-1], rankers=rankers)
+    learned = {task: joined([by_task[task] for by_task in windows]) for task in TASKS}
+    rankers, promoted = two_rankers(learned, pooled[-1], sources.store, threads=threads)
+    for task, one in learned.items():
+        report(f"ranker {task}: {len(one.labels):,} pairs, {int(one.labels.sum()):,} bought")
+    return Fitted(replace(pooled[-1], rankers=rankers), promoted)
 
 
 def with_pool(release: Release, weights: Floats) -> Release:
@@ -271,7 +268,14 @@ def with_pool(release: Release, weights: Floats) -> Release:
 
 def pool_weights(instants: Sequence[Instant], examples: Sequence[Sequence[Example]], *, seed: int) -> Floats:
     """Weights of the pool from what was newly bought in all ranker windows."""
+    return fitted_weights(pooled_rows(instants, examples, seed=seed))
+
+
+def pooled_rows(
+    instants: Sequence[Instant], examples: Sequence[Sequence[Example]], *, seed: int
+) -> list[PoolRows]:
+    """Rows that the pool learns from, of all ranker windows."""
     rows = []
     for instant, shoppers in zip(instants, examples, strict=False):
         rows += window_rows(instant.release, [(one.shopper, one.bought) for one in shoppers], seed=seed)
-    return fitted_weights(rows)
+    return rows

@@ -120,7 +120,10 @@ class Matched:
 
 
 def recall(matched: Matched, k: int) -> Floats:
-    """Recall@k = |top k ∩ T| / |T|, with T all that the user bought, also outside the catalogue."""
+    """Recall@k = |top k ∩ T| / |T|, with T all that the user bought, also outside the catalogue.
+
+    As in trec_eval; libraries that divide by min(k, |T|) give more to who bought more than k items.
+    """
     return np.asarray(matched.hits[:, :k].sum(axis=1) / matched.truth.sizes)
 
 
@@ -132,12 +135,24 @@ def hit(matched: Matched, k: int) -> Floats:
 def ndcg(matched: Matched, k: int) -> Floats:
     """NDCG@k = DCG / IDCG; DCG sums 1 / log2(rank + 1) over the hits in the top k (ranks from 1).
 
-    IDCG is the DCG of a ranking whose first min(k, |T|) slots are all hits.
+    IDCG is the DCG of a ranking whose first min(k, |T|) slots are all hits. A gain is 0 or 1, bought or not:
+    the same under trec_eval's gain, the grade, and that of others, 2 ** grade - 1.
     """
     gains = 1 / np.log2(np.arange(2, k + 2))
     dcg = matched.hits[:, :k] @ gains[: matched.hits.shape[1]]
     ideal = gains.cumsum()[np.minimum(matched.truth.sizes, k) - 1]
     return np.asarray(dcg / ideal)
+
+
+def average_precision(matched: Matched, k: int) -> Floats:
+    """AP@k = Σ P(r) over the hits in the top k / min(k, |T|), with P(r) the share of hits in the first r.
+
+    Its mean over users is MAP@k. 1 is the value of a ranking whose first min(k, |T|) slots are all hits, as
+    in NDCG; trec_eval divides by |T|, which no short list can reach.
+    """
+    hits = matched.hits[:, :k]
+    precision = hits.cumsum(axis=1) / np.arange(1, hits.shape[1] + 1)
+    return np.asarray((precision * hits).sum(axis=1) / np.minimum(matched.truth.sizes, k))
 
 
 def revenue_recall(matched: Matched, k: int) -> Floats:
@@ -149,6 +164,7 @@ def revenue_recall(matched: Matched, k: int) -> Floats:
 FORMULAS: dict[str, Callable[[Matched, int], Floats]] = {
     "recall": recall,
     "ndcg": ndcg,
+    "map": average_precision,
     "hit": hit,
     "revenue_recall": revenue_recall,
 }
@@ -192,3 +208,33 @@ def coverage(ranked: Ints, k: int, n_items: int) -> float:
     """
     shown = np.unique(ranked[:, :k])
     return int((shown >= 0).sum()) / n_items
+
+
+def self_information(buyers: ArrayLike, n_users: int) -> Floats:
+    """-log2 of the share of `n_users` who bought each item, in bits: (n_items,) of counts (n_items,).
+
+    As Zhou et al. (PNAS 2010) take an item's surprise from its degree. An item without buyers has no finite
+    value; it counts as one with a single buyer.
+    """
+    return np.asarray(np.log2(n_users / np.maximum(np.asarray(buyers, np.float64), 1.0)))
+
+
+def novelty(ranked: Ints, k: int, information: Floats) -> Floats:
+    """Novelty@k = mean self-information of the items in the top k, in bits (Vargas, Castells, RecSys 2011).
+
+    Without their discounts by rank and relevance. Empty slots do not count; nan for who is shown nothing.
+
+    >>> bits = self_information([8, 4, 1, 0], n_users=8)  # bought by all, by half, by one, by nobody
+    >>> novelty(np.array([[0, 1], [1, 2], [2, 3], [0, -1]]), 2, bits)
+    array([0.5, 2. , 3. , 0. ])
+    """
+    shown = ranked[:, :k] >= 0
+    bits = np.where(shown, information[ranked[:, :k]], 0.0).sum(axis=1)
+    return mean_of_known(bits, shown.sum(axis=1))
+
+
+def mean_of_known(sums: ArrayLike, counts: Ints) -> Floats:
+    """Mean of each user; nan where there is nothing to average, so that the user is left out, not 0."""
+    means = np.full(len(counts), np.nan)
+    np.divide(np.asarray(sums, np.float64), counts, out=means, where=counts > 0)
+    return means

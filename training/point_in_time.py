@@ -99,11 +99,13 @@ class UserRows:
     numbers: Floats  # (n, n_user_features)
     department_shares: Floats  # (n, n_slots)
     top_departments: NDArray[Any]
-    offsets: NDArray[np.int64]  # (n + 1,) into the four below
+    offsets: NDArray[np.int64]  # (n + 1,) into all below
     positions: NDArray[np.int32]
     counts: NDArray[np.int64]
     decayed: Floats
+    first_times: NDArray[np.int64]
     last_times: NDArray[np.int64]
+    last_baskets: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -141,7 +143,9 @@ def user_rows(store: Any, entities: pd.DataFrame, item_ids: Sequence[str]) -> Us
         positions=item_positions(items, item_ids),
         counts=list_column(table, "history_counts")[0],
         decayed=list_column(table, "history_decayed")[0].astype(np.float32),
+        first_times=list_column(table, "history_first_times")[0],
         last_times=list_column(table, "history_last_times")[0],
+        last_baskets=list_column(table, "history_last_baskets")[0],
     )
 
 
@@ -155,10 +159,12 @@ class ItemRows:
     numbers: Floats
 
 
-def item_rows(store: Any, item_ids: Sequence[str], instants: Sequence[datetime]) -> ItemRows:
+def item_rows(
+    store: Any, item_ids: Sequence[str], instants: Sequence[datetime], service: str = "item_ranking"
+) -> ItemRows:
     """Items' features at every instant."""
-    table = historical_features(store, entity_frame("item_id", item_ids, instants), "item_ranking")
-    names = number_names(store, "item_ranking")
+    table = historical_features(store, entity_frame("item_id", item_ids, instants), service)
+    names = number_names(store, service)
     numbers = number_matrix(table, names).reshape(len(instants), len(item_ids), len(names))
     return ItemRows(
         item_ids=np.asarray(item_ids, dtype=np.str_),

@@ -36,16 +36,26 @@ TASK_NAMES = {
     "few_sales": "Items of fewer than 5 sales, among themselves",
 }
 COLUMNS = ("recall@10", "recall@20", "recall@100", "ndcg@10", "hit@10", "coverage@10")
-WITH_INTERVAL = ("recall@10", "recall@100")
+WITH_INTERVAL = ("recall@10", "recall@100", "ctr_proxy@10")
 SHORT = {
     "recall@10": "R@10",
     "recall@20": "R@20",
     "recall@100": "R@100",
     "recall@500": "R@500",
     "ndcg@10": "NDCG@10",
+    "ctr_proxy@10": "CTR proxy@10",
+}
+MORE = {  # of the second table, which the terminal leaves out
+    "map@10": "MAP@10",
+    "ctr_proxy@10": "CTR proxy@10",
+    "novelty@10": "novelty@10, bits",
+    "repeats@10": "repeats in the first 10",
+    "recall_repeat@10": "R@10 of repeats",
+    "recall_new@10": "R@10 of what is new",
 }
 LIFT_METRIC = "recall@10"  # the one that is drawn
 LIFT_METRICS = tuple(SHORT)
+KNOWS_MORE = "stack_with_promotions"  # than all others: never marked as the best
 LIFTS_FIRST = ("segment", "buy_again")  # the system to beat, and the strongest simple rule
 MISSING = "-"
 
@@ -61,6 +71,8 @@ class Block:
     lift_header: tuple[str, ...]
     lifts: tuple[tuple[str, ...], ...]  # "model over model", then one cell per metric that any of them has
     best: tuple[frozenset[int], ...]  # rows of the highest value in each column
+    more_header: tuple[str, ...] = ()
+    more: tuple[tuple[str, ...], ...] = ()  # the model's name, then one cell per metric of MORE that any has
 
 
 HEADER = ("model", *(SHORT.get(column, column) for column in COLUMNS))
@@ -119,7 +131,7 @@ def _place(name: str, names: Mapping[str, str]) -> tuple[int, str]:
 
 def _block(task: str, cut: int | str, records: Sequence[Record]) -> Block:
     measured = {(r["model"], r["metric"]): r for r in records if not r.get("versus")}
-    models = in_order(model for model, _ in measured)
+    models = in_order(model for model, metric in measured if metric in COLUMNS)
     table = [[measured.get((model, column)) for column in COLUMNS] for model in models]
     rows = tuple(
         (model_name(model), *(_cell(record, column) for record, column in zip(row, COLUMNS, strict=True)))
@@ -127,8 +139,25 @@ def _block(task: str, cut: int | str, records: Sequence[Record]) -> Block:
     )
     users = next((f", {r['users']:,} shoppers" for r in records if r.get("users")), "")
     title = f"{TASK_NAMES.get(task, task)}, {cut_name(cut)}{users}"
-    best = tuple(_best([row[place] for row in table]) for place in range(len(COLUMNS)))
-    return Block(task, cut, title, rows, *_lift_table(records), best)
+    alike = [
+        [None if model == KNOWS_MORE else r for r in row] for model, row in zip(models, table, strict=True)
+    ]
+    best = tuple(_best([row[place] for row in alike]) for place in range(len(COLUMNS)))
+    return Block(task, cut, title, rows, *_lift_table(records), best, *_more_table(measured, models))
+
+
+def _more_table(
+    measured: Mapping[tuple[str, str], Record], models: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Header and rows of the metrics beside recall; both empty where none was measured."""
+    metrics = [metric for metric in MORE if any(metric == key[1] for key in measured)]
+    if not metrics:
+        return (), ()
+    rows = (
+        (model_name(model), *(_cell(measured.get((model, metric)), metric) for metric in metrics))
+        for model in models
+    )
+    return ("model", *(MORE[metric] for metric in metrics)), tuple(rows)
 
 
 def _cell(record: Record | None, column: str) -> str:

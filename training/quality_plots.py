@@ -23,6 +23,7 @@ COLOURS = {
     "item_knn": "#65a30d",
     "tifu_knn": "#a16207",
 }
+ABLATION_METRICS = {"recall@10": COLOURS["stack"], "recall@100": COLOURS["buy_again"]}
 
 
 def figures(records: Iterable[Record]) -> dict[str, Any]:
@@ -69,7 +70,7 @@ def recall_curves(records: Sequence[Record]) -> Any:
 def recall_bars(records: Sequence[Record], metric: str = "recall@10") -> Any:
     """One bar per model with its interval, a panel per task, the strongest on top."""
     tasks = _tasks(records)
-    rows = len({r["model"] for r in records})
+    rows = len({r["model"] for r in records if r["metric"] == metric})
     figure, panels = _panels(len(tasks), width=5.6, height=1.2 + 0.36 * rows)
     for panel, task in zip(panels, tasks, strict=True):
         chosen = sorted(_of(records, task, metric=metric), key=lambda r: r["value"])
@@ -119,6 +120,31 @@ def lift_dots(records: Sequence[Record]) -> Any:
         panel.margins(x=0.12)
         panel.set_xlabel(f"lift of Endcap in {LIFT_METRIC}, %")
         _finish(panel, task, grid="x")
+    return figure
+
+
+def ablation_dots(records: Sequence[Record]) -> Any:
+    """Lift of each variant over the whole stack: a row per variant, a dot per metric, a panel per task."""
+    lifts = [r for r in records if r.get("versus") and r["metric"] in ABLATION_METRICS]
+    says = list(dict.fromkeys(r["says"] for r in lifts))[::-1]
+    tasks = _tasks(lifts)
+    figure, panels = _panels(len(tasks), width=5.6, height=1.6 + 0.34 * len(says))
+    for panel, task in zip(panels, tasks, strict=True):
+        for (metric, colour), shift in zip(ABLATION_METRICS.items(), (0.15, -0.15), strict=True):
+            chosen = [r for r in _of(lifts, task, metric=metric) if _has_interval(r)]
+            places = [says.index(r["says"]) + shift for r in chosen]
+            values = [100 * r["value"] for r in chosen]
+            arms = [_arms(*(100 * r[key] for key in ("value", "low", "high"))) for r in chosen]
+            both = [[arm[side][0] for arm in arms] for side in (0, 1)]
+            panel.errorbar(values, places, xerr=both, fmt="o", color=colour, markersize=4, elinewidth=1.2,
+                           label=metric)  # fmt: skip
+        panel.axvline(0, color=INK, linewidth=1)
+        panel.set_yticks(range(len(says)), says if panel is panels[0] else [""] * len(says))
+        panel.set_ylim(-0.6, len(says) - 0.4)
+        panel.set_xlabel("lift over the whole stack, %")
+        _finish(panel, task, grid="both")
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, frameon=False, fontsize=9, loc="outside upper right", ncols=len(ABLATION_METRICS))
     return figure
 
 

@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 from training.intervals import bootstrap_interval, paired_lift
-from training.per_shopper import COVERAGE, KEYS
+from training.per_shopper import CANDIDATES, COVERAGE, CTR_PROXY, KEYS, NOVELTY
+from training.promotions import MODEL as WITH_PROMOTIONS
 
 Record = dict[str, Any]
 Frames = Mapping[str, pd.DataFrame]
 
 STACK = "stack"
-LIFTED = ("recall@10", "recall@20", "recall@100", "ndcg@10")  # of the stack over every other model
+LIFTED = ("recall@10", "recall@20", "recall@100", "ndcg@10", CTR_PROXY)  # of the stack over every other model
 BEATEN_FIRST = ("segment", "buy_again")
 RETRIEVAL_LIFTED = ("recall@100", "recall@500")  # retrieval is judged by what it holds, not by its order
 RETRIEVAL_LIFTS = MappingProxyType({"two_tower": ("als", "ease")})
@@ -26,6 +27,8 @@ COLD_LIFTED = ("recall@10", "recall@100")
 COLD_LIFTS = MappingProxyType(
     {"structured": ("ids_only",), "structured_and_bert": ("ids_only", "structured")}
 )
+
+UNITS = MappingProxyType({NOVELTY: "bits"})  # all other figures are shares
 
 
 def cut_label(cuts: Iterable[int]) -> int | str:
@@ -76,22 +79,36 @@ def _clusters(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def _figures(frame: pd.DataFrame, model: str) -> Iterator[Record]:
-    """One record per metric of one model, with its interval; coverage has none."""
-    tags = {"task": frame["task"].iloc[0], "model": model, "users": int(frame["user_id"].nunique())}
+    """One record per metric that the model has on the task, with its interval; coverage has none.
+
+    `users` are those who have a value: nan is left out.
+    """
+    tags = {"task": frame["task"].iloc[0], "model": model}
     clusters = _clusters(frame)
     for metric in frame.columns.difference([*KEYS, "cut", COVERAGE], sort=False):
-        interval = bootstrap_interval(frame[metric].to_numpy(), **clusters)
-        yield {"metric": metric, **interval._asdict(), "unit": "share", **tags}
-    share = float(np.mean(frame.groupby("cut")[COVERAGE].first()))
-    yield {"metric": COVERAGE, "value": share, "unit": "share", **tags}
+        users = frame.loc[frame[metric].notna(), "user_id"].nunique()
+        if users:
+            interval = bootstrap_interval(frame[metric].to_numpy(), **clusters)
+            unit = UNITS.get(metric, "share")
+            yield {"metric": metric, **interval._asdict(), "unit": unit, **tags, "users": int(users)}
+    if frame[COVERAGE].notna().any():
+        share = float(np.mean(frame.groupby("cut")[COVERAGE].first()))
+        users = frame["user_id"].nunique()
+        yield {"metric": COVERAGE, "value": share, "unit": "share", **tags, "users": int(users)}
 
 
 def _pairs(models: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """(model, over which, in which metrics): the stack over each, then retrieval over its peers."""
+    """(model, over which, in which metrics): the stack over each, then others over their peers.
+
+    Nothing but the stack itself is set against the stack that knows promotions: all others know none.
+    """
     if STACK in models:
         first = [model for model in BEATEN_FIRST if model in models]
-        rest = [model for model in models if model not in first and not model.startswith(STACK)]
-        yield from ((STACK, over, LIFTED) for over in (*first, *rest))
+        unlike = (*first, CANDIDATES)
+        others = [model for model in models if model not in unlike and not model.startswith(STACK)]
+        yield from ((STACK, over, LIFTED) for over in (*first, *others))
+        if WITH_PROMOTIONS in models:
+            yield WITH_PROMOTIONS, STACK, LIFTED
     for lifts, metrics in ((RETRIEVAL_LIFTS, RETRIEVAL_LIFTED), (COLD_LIFTS, COLD_LIFTED)):
         for model, peers in lifts.items():
             yield from ((model, over, metrics) for over in peers if {model, over} <= set(models))

@@ -4,9 +4,9 @@ In: releases assembled as of the ranker's windows and the shoppers of those inst
 Pairs are drawn by the serving path itself; a label is whether the pair was bought within the window.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -62,7 +62,7 @@ def sampled(labels: NDArray[np.bool_], negatives: int, rng: np.random.Generator)
 
 
 def described(
-    release: Release, item_features: Floats, example: Example, rng: np.random.Generator
+    release: Release, item_features: Floats, negatives: int, example: Example, rng: np.random.Generator
 ) -> dict[str, tuple[Floats, NDArray[np.bool_]]]:
     """Rows and labels of one shopper's sampled candidates, for each task that has something to teach."""
     thought = opinions(release, example.shopper)
@@ -72,7 +72,7 @@ def described(
         bought = np.isin(candidates.items, example.bought)
         if bought.any() and not bought.all():
             rows = matrix(release, example.shopper, candidates, item_features[candidates.items])
-            kept = sampled(bought, NEGATIVES_PER_SHOPPER, rng)
+            kept = sampled(bought, negatives, rng)
             found[task] = rows[kept], bought[kept]
     return found
 
@@ -84,16 +84,17 @@ def pairs(
     *,
     seed: int,
     threads: int = 1,
+    negatives: int = NEGATIVES_PER_SHOPPER,
 ) -> dict[str, PairSet]:
     """Draw and describe the pairs of one window, for each task: as the service would score them.
 
     `item_features` (n_catalogue, n_item_features) are as of the window's instant. Shoppers for whom no
-    candidate was bought teach no order and are left out. Each shopper has a generator of their own, so the
-    number of threads changes nothing.
+    candidate was bought teach no order and are left out. `negatives` is the most that are kept of what a
+    shopper did not buy. Each shopper has a generator of their own, so the number of threads changes nothing.
     """
     generators = [np.random.default_rng((seed, number)) for number in range(len(examples))]
     with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(partial(described, release, item_features), examples, generators))
+        found = list(pool.map(partial(described, release, item_features, negatives), examples, generators))
     return {task: pair_set([groups[task] for groups in found if task in groups]) for task in TASKS}
 
 
@@ -129,18 +130,32 @@ def row_weights(learned: PairSet) -> Floats:
     return np.repeat(1.0 / np.sqrt(np.maximum(bought, 1.0)), learned.groups).astype(np.float32)
 
 
-def train_ranker(learned: PairSet, columns: Sequence[str], *, threads: int, rounds: int = ROUNDS) -> Any:
+@dataclass(frozen=True)
+class Learning:
+    """How a ranker learns; by default as the released ones do."""
+
+    parameters: Mapping[str, Any] = field(default_factory=lambda: PARAMETERS)
+    rounds: int = ROUNDS
+    weighed: bool = True  # rows by `row_weights`; not where an objective weighs groups by itself
+
+
+def train_ranker(
+    learned: PairSet, columns: Sequence[str], *, threads: int, learning: Learning | None = None
+) -> Any:
     """An XGBoost ranker over named columns, ready to answer on one thread."""
     import xgboost
 
+    how = learning or Learning()
     data = xgboost.DMatrix(
         learned.rows,
         label=learned.labels,
-        weight=row_weights(learned),
+        weight=row_weights(learned) if how.weighed else None,
         feature_names=list(columns),
         nthread=threads,
     )
-    booster = xgboost.train({**PARAMETERS, "nthread": threads}, data, num_boost_round=rounds)
+    if str(how.parameters["objective"]).startswith("rank:"):
+        data.set_group(learned.groups)
+    booster = xgboost.train({**how.parameters, "nthread": threads}, data, num_boost_round=how.rounds)
     booster.feature_names = None  # the request path hands over bare arrays
     booster.set_param({"nthread": 1})
     return booster
@@ -156,6 +171,7 @@ __all__ = [
     "PARAMETERS",
     "TASKS",
     "Example",
+    "Learning",
     "PairSet",
     "joined",
     "pair_set",

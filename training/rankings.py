@@ -6,6 +6,7 @@ The stack's lists come from the serving path, the baselines' from the legacy rul
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,13 @@ from bentos.release import Release
 from bentos.shopper import Shopper
 from feature_repo.pair_features import Positions
 from training.fit import Instant
-from training.per_shopper import DEPTH
+from training.per_shopper import CANDIDATES, DEPTH, SLOTS
+from training.promotions import MODEL as WITH_PROMOTIONS
+from training.promotions import Promoted
 from training.shoppers import shopper_at
 
-SLOTS = 10  # what a page shows: the rules apply to these
 ALONE = ("two_tower", "pool")  # sources that are measured by themselves too
+HELD = MappingProxyType({"all": 980, "discover": 700})  # candidates of which it is measured what they hold
 
 
 def shoppers_of(instant: Instant, user_ids: Sequence[str], now: datetime) -> list[Shopper]:
@@ -32,11 +35,15 @@ def shoppers_of(instant: Instant, user_ids: Sequence[str], now: datetime) -> lis
     return [shopper_at(instant.users, row_of[user_id], now, instant.place) for user_id in user_ids]
 
 
-def shown(instant: Instant, release: Release, who: Shopper, task: str) -> dict[str, Positions]:
+def shown(
+    instant: Instant, release: Release, who: Shopper, task: str, promoted: Promoted | None = None
+) -> dict[str, Positions]:
     """What each model shows one shopper, best first, at most DEPTH items.
 
     `stack` is the served path: candidates, ranker, rules for the first SLOTS. `two_tower` and `pool` are
-    sources alone, over the whole catalogue. The rest are the legacy rules.
+    sources alone, over the whole catalogue. `candidates` are HELD ones, in no order: more than are served, so
+    that draws of another size can be judged. The rest are the legacy rules, and with `promoted` the
+    stack that knows the promotions of the coming week.
     """
     thought = opinions(release, who)
     candidates = draw(release, who, task, thought)
@@ -44,22 +51,37 @@ def shown(instant: Instant, release: Release, who: Shopper, task: str) -> dict[s
     allowed = np.ones(len(release.catalogue.item_ids), dtype=bool)
     if task == "discover":
         allowed[who.past.items] = False
-    return {
+    lists = {
         "stack": ranked(release, who, candidates, features, k=SLOTS, task=task).items[:DEPTH],
+        CANDIDATES: draw(release, who, task, thought, size=HELD[task]).items,
         **{name: best(thought.scores[name], DEPTH, among=allowed) for name in ALONE},
         **{name: legacy_rules.recommended(name, release, who, DEPTH, task) for name in LEGACY_RULES},
     }
+    if promoted:
+        known = promoted.shown(release, who, candidates, features, k=SLOTS, task=task)
+        lists[WITH_PROMOTIONS] = known[:DEPTH]
+    return lists
 
 
 def ranked_lists(
-    instant: Instant, release: Release, shoppers: Sequence[Shopper], task: str, *, threads: int = 1
+    instant: Instant,
+    release: Release,
+    shoppers: Sequence[Shopper],
+    task: str,
+    *,
+    promoted: Promoted | None = None,
+    threads: int = 1,
 ) -> dict[str, NDArray[np.int32]]:
-    """Each model's lists: (n_shoppers, DEPTH) catalogue positions, -1 where a list is shorter."""
+    """Each model's lists: (n_shoppers, DEPTH) catalogue positions, -1 where a list is shorter.
+
+    Those of `candidates` are (n_shoppers, HELD[task]).
+    """
     lists: dict[str, NDArray[np.int32]] = {}
     with ThreadPoolExecutor(threads) as pool:
-        by_shopper = pool.map(lambda who: shown(instant, release, who, task), shoppers)
+        by_shopper = pool.map(lambda who: shown(instant, release, who, task, promoted), shoppers)
         for row, by_model in enumerate(by_shopper):
             for model, items in by_model.items():
-                held = lists.setdefault(model, np.full((len(shoppers), DEPTH), -1, dtype=np.int32))
+                depth = HELD[task] if model == CANDIDATES else DEPTH
+                held = lists.setdefault(model, np.full((len(shoppers), depth), -1, dtype=np.int32))
                 held[row, : len(items)] = items
     return lists

@@ -1,59 +1,27 @@
-"""Retrieval: a TensorFlow Recommenders two-tower model over BERT vectors and the shopper's history.
+"""Retrieval: a TensorFlow Recommenders two-tower model that starts at two factorisations of the history.
 
-In: examples (who, what, when) over point-in-time arrays. Out: the towers as plain arrays, which
-`bentos.towers` answers with; TensorFlow stays here. In-batch sampled softmax with logQ correction
-(Yi et al. 2019, "Sampling-bias-corrected neural modeling"), accidental hits removed, and a
-popularity-prior dimension so that only what is personal has to be learnt.
+In: first purchases (who, what, when) over point-in-time arrays. Out: the towers as plain arrays, which
+`bentos.towers` answers with; TensorFlow stays here. Both towers begin in the taste space and the co-purchase
+factors and learn how to map, move and weigh them. Sampled softmax over in-batch and uniform negatives (Yang
+et al. 2020, "Mixed negative sampling for learning two-tower neural networks") with logQ correction (Yi et al.
+2019, "Sampling-bias-corrected neural modeling"); what the shopper owns is no negative, as it is no answer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bentos.towers import CLIP, standardised
-from feature_repo.pair_features import Floats, Positions
+from feature_repo.pair_features import Floats
+from training.batches import TowerOptions, week_batches
 from training.legacy_keras import import_tensorflow
+from training.purchases import Examples
 
 Arrays = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class TowerOptions:
-    """Chosen on cut 43; small batches are better and cheaper per example than large ones."""
-
-    dimensions: int = 64
-    hidden: int = 256
-    batch_size: int = 512
-    epochs: int = 1
-    learning_rate: float = 1e-3
-    identity_min_sales: int = 50  # fewer sales teach an item's own vector nothing
-    seed: int = 7
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Purchases to learn from, as rows of constant matrices.
-
-    `queries` (n_queries, n_query_in); `item_inputs` (n_world, n_text) is constant in time,
-    `item_numbers` (n_instants, n_world, n_numbers) and `log_popularity` (n_instants, n_world) are not.
-    `query`, `item`, `instant` (n_examples,) point into them.
-    """
-
-    queries: Floats
-    text_vectors: Floats
-    item_numbers: Floats
-    log_popularity: Floats
-    categories: Positions
-    n_categories: int
-    query: Positions
-    item: Positions
-    instant: Positions
-
-    def __len__(self) -> int:
-        return len(self.query)
+SALES_WEIGHTS = (0.14, 0.19, 0.13, 0.13)  # where learning starts: about the pool's weights
+FACTORS_WEIGHT = 5.0
 
 
 def standardisation(matrix: Floats) -> tuple[Floats, Floats]:
@@ -79,60 +47,48 @@ def scaling_of(examples: Examples, rows: NDArray[np.intp]) -> Arrays:
     }
 
 
-def identity_of(items: Positions, n_items: int, min_sales: int) -> Positions:
-    """Row of each item's own vector: 0, which stays zero, for items with fewer sales: (n_items,)."""
-    enough = np.bincount(items, minlength=n_items) >= min_sales
-    return np.where(enough, np.cumsum(enough), 0).astype(np.int32)
-
-
 def held_examples(examples: Examples, scaling: Mapping[str, Floats]) -> dict[str, Any]:
     """The examples' matrices as TensorFlow constants, queries standardised."""
     import tensorflow as tf
 
     constants = {
         "queries": standardised(examples.queries, scaling["query_mean"], scaling["query_scale"]),
+        "query_tastes": examples.query_tastes,
+        "query_factors": examples.query_factors,
         "text": examples.text_vectors,
+        "item_tastes": examples.item_tastes,
         "numbers": examples.item_numbers,
-        "prior": examples.log_popularity,
-        "categories": examples.categories,
-        "query": examples.query,
-        "item": examples.item,
-        "instant": examples.instant,
+        "sales": examples.log_sales,
+        "item_factors": examples.item_factors,
+        "fit": examples.fit,
         "item_mean": scaling["item_mean"],
         "item_scale": scaling["item_scale"],
     }
     return {name: tf.constant(value) for name, value in constants.items()}
 
 
-def batch_of(
-    held: Mapping[str, Any], identity: Positions, probability: NDArray[np.float64]
-) -> Callable[[Any], Any]:
-    """A TensorFlow function from example numbers (batch,) to the towers' inputs.
-
-    `held` is what `held_examples` made; `identity` and `probability` (of being in a batch) are (n_items,).
-    """
+def gathered(held: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
+    """The towers' inputs of one batch: those of its queries, and of its items as of its instant."""
     import tensorflow as tf
 
-    own = {"identity": tf.constant(identity), "probability": tf.constant(probability, dtype=tf.float32)}
-
-    def gather(rows: Any) -> dict[str, Any]:
-        item, instant = tf.gather(held["item"], rows), tf.gather(held["instant"], rows)
-        when = tf.stack([instant, item], axis=1)
-        inputs = tf.concat([tf.gather(held["text"], item), tf.gather_nd(held["numbers"], when)], axis=1)
-        return {
-            "query": tf.gather(held["queries"], tf.gather(held["query"], rows)),
-            "item": tf.clip_by_value((inputs - held["item_mean"]) * held["item_scale"], -CLIP, CLIP),
-            "prior": tf.gather_nd(held["prior"], when),
-            "category": tf.gather(held["categories"], item),
-            "identity": tf.gather(own["identity"], item),
-            "probability": tf.gather(own["probability"], item),
-            "item_id": item,
-        }
-
-    return gather
+    item, instant = batch["item"], batch["instant"]
+    numbers = tf.gather(held["numbers"][instant], item)
+    inputs = tf.concat([tf.gather(held["text"], item), numbers], axis=1)
+    return {
+        **batch,
+        "queries": tf.gather(held["queries"], batch["query"]),
+        "query_tastes": tf.gather(held["query_tastes"], batch["query"]),
+        "query_factors": tf.gather(held["query_factors"], batch["query"]),
+        "items": tf.clip_by_value((inputs - held["item_mean"]) * held["item_scale"], -CLIP, CLIP),
+        "item_tastes": tf.gather(held["item_tastes"], item),
+        "sales": tf.gather(held["sales"][instant], item),
+        "item_factors": tf.gather_nd(
+            held["item_factors"], tf.stack([tf.fill(tf.shape(item), held["fit"][instant]), item], axis=1)
+        ),
+    }
 
 
-def two_tower_model(options: TowerOptions, n_identities: int, n_categories: int) -> Any:
+def two_tower_model(options: TowerOptions, n_taste: int) -> Any:
     """The TFRS model; its layers are exported by `tower_arrays`."""
     import tensorflow as tf
     import tensorflow_recommenders as tfrs
@@ -146,14 +102,14 @@ def two_tower_model(options: TowerOptions, n_identities: int, n_categories: int)
             self.layers_of = {
                 tower: (
                     keras.layers.Dense(options.hidden, "relu", name=f"{tower}_1"),
-                    keras.layers.Dense(options.dimensions, name=f"{tower}_2"),
+                    # Zero: before the first step a tower is what the factorisations say.
+                    keras.layers.Dense(n_taste, kernel_initializer="zeros", name=f"{tower}_2"),
                 )
                 for tower in ("query", "item")
             }
-            start = keras.initializers.RandomNormal(stddev=0.01, seed=options.seed)
-            self.identity = keras.layers.Embedding(n_identities, options.dimensions, start)
-            self.category = keras.layers.Embedding(n_categories, options.dimensions, start)
-            self.prior_scale = tf.Variable(1.0, name="prior_scale")
+            self.map = keras.layers.Dense(n_taste, use_bias=False, kernel_initializer="identity")
+            self.sales = tf.Variable(SALES_WEIGHTS, name="sales")
+            self.factors = tf.Variable(FACTORS_WEIGHT, name="factors")
             self.task = tfrs.tasks.Retrieval(remove_accidental_hits=True)
 
         def tower(self, name: str, inputs: Any) -> Any:
@@ -161,51 +117,38 @@ def two_tower_model(options: TowerOptions, n_identities: int, n_categories: int)
             return second(first(inputs))
 
         def query_vectors(self, batch: Any) -> Any:
-            body = self.tower("query", batch["query"])
-            return tf.concat([body, tf.ones_like(body[:, :1])], axis=1)
+            body = self.map(batch["query_tastes"]) + self.tower("query", batch["queries"])
+            sales = tf.ones_like(body[:, :1]) * self.sales
+            return tf.concat([body, sales, self.factors * batch["query_factors"]], axis=1)
 
         def item_vectors(self, batch: Any) -> Any:
-            own = tf.cast(batch["identity"] > 0, tf.float32)[:, None] * self.identity(batch["identity"])
-            body = self.tower("item", batch["item"]) + own + self.category(batch["category"])
-            return tf.concat([body, self.prior_scale * batch["prior"][:, None]], axis=1)
+            body = batch["item_tastes"] + self.tower("item", batch["items"])
+            return tf.concat([body, batch["sales"], batch["item_factors"]], axis=1)
 
         def compute_loss(self, batch: Any, training: bool = False) -> Any:  # noqa: ARG002 - TFRS signature
-            loss = self.task(
+            return self.task(
                 self.query_vectors(batch),
                 self.item_vectors(batch),
+                sample_weight=batch["weight"],
                 candidate_sampling_probability=batch["probability"],
-                candidate_ids=batch["item_id"],
+                candidate_ids=batch["item"],
+                score_mask=batch["allowed"],
                 compute_metrics=False,
             )
-            # The task sums over the batch; per example the step does not depend on the batch size.
-            return loss / tf.cast(tf.shape(batch["item_id"])[0], tf.float32)
 
     return TwoTower()
 
 
-def tower_arrays(model: Any, identity: Positions, scaling: Mapping[str, Floats]) -> Arrays:
+def tower_arrays(model: Any, scaling: Mapping[str, Floats]) -> Arrays:
     """The trained model as arrays, by the names that `bentos.towers` reads."""
     arrays: Arrays = dict(scaling)
     for tower, layers in model.layers_of.items():
         for place, layer in enumerate(layers, start=1):
             arrays[f"{tower}_kernel_{place}"], arrays[f"{tower}_bias_{place}"] = layer.get_weights()
-    own = model.identity.get_weights()[0].copy()
-    own[0] = 0.0
-    arrays["item_identity"] = own
-    arrays["item_identity_of"] = identity
-    arrays["category_vectors"] = model.category.get_weights()[0]
-    arrays["prior_scale"] = np.array(model.prior_scale.numpy(), dtype=np.float32)
+    (arrays["query_map"],) = model.map.get_weights()
+    arrays["query_sales"] = model.sales.numpy()
+    arrays["query_factors"] = np.array(model.factors.numpy(), dtype=np.float32)
     return arrays
-
-
-def mean_loss_of_fit(model: Any, batches: Any, epochs: int) -> float:
-    """Train on `batches`; the mean loss over them (Keras itself would report the last one's)."""
-    import tf_keras as keras
-
-    losses: list[float] = []
-    kept = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: losses.append(logs["loss"]))
-    model.fit(batches, epochs=epochs, verbose=0, callbacks=[kept])
-    return float(np.mean(losses))
 
 
 def train_towers(
@@ -225,30 +168,33 @@ def train_towers(
     import tf_keras as keras
 
     options = options or TowerOptions()
-    learnt = [np.flatnonzero(examples.instant < stage) for stage in stages]
-    if not len(learnt[0]):
+    first = np.flatnonzero(examples.instant < stages[0])
+    if not len(first):
         raise ValueError("No purchases to learn retrieval from; choose a later cut or ingest more weeks")
     keras.utils.set_random_seed(options.seed)
-    scaling = scaling_of(examples, learnt[0])
-    held, n_items = held_examples(examples, scaling), len(examples.text_vectors)
-    identities = identity_of(examples.item[learnt[-1]], n_items, options.identity_min_sales)
-    model = two_tower_model(options, int(identities.max()) + 1, examples.n_categories)
-    model.compile(optimizer=keras.optimizers.legacy.Adam(options.learning_rate))
+    rng, scaling = np.random.default_rng(options.seed), scaling_of(examples, first)
+    held = held_examples(examples, scaling)
+    model = two_tower_model(options, examples.item_tastes.shape[1])
+    model.optimizer = keras.optimizers.legacy.Adam(options.learning_rate)
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def step(batch: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(gathered(held, batch))
+        variables = model.trainable_variables
+        model.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return loss
+
     found = []
-    for number, known in enumerate(learnt):
-        new = np.setdiff1d(known, learnt[number - 1]) if number else known
-        # Which items have a vector of their own is known by now, not by the last stage.
-        enough = identity_of(examples.item[known], n_items, options.identity_min_sales) > 0
-        identity = np.where(enough, identities, 0).astype(np.int32)
-        counts = np.bincount(examples.item[new], minlength=n_items)
-        batches = (
-            tf.data.Dataset.from_tensor_slices(new)
-            .shuffle(len(new), seed=options.seed)
-            .batch(options.batch_size)
-            .map(batch_of(held, identity, counts / len(new)))
-            .prefetch(2)
-        )
-        loss = mean_loss_of_fit(model, batches, options.epochs)
-        report(f"two-tower stage {number + 1}/{len(stages)}: {len(new):,} purchases, loss {loss:.3f}")
-        found.append(tower_arrays(model, identity, scaling))
+    for number, (begin, end) in enumerate(zip([0, *stages], stages, strict=False)):
+        losses, n_learnt = [], 0
+        for week in range(begin, end):
+            rows = np.flatnonzero(examples.instant == week)
+            n_learnt += len(rows)
+            for batch in week_batches(examples, rows, options, rng) if len(rows) else ():
+                loss = step({name: tf.constant(value) for name, value in batch.items()})
+                losses.append(float(loss))
+        mean = float(np.mean(losses)) if losses else float("nan")
+        report(f"two-tower stage {number + 1}/{len(stages)}: {n_learnt:,} purchases, loss {mean:.3f}")
+        found.append(tower_arrays(model, scaling))
     return found

@@ -20,7 +20,15 @@ def shopper_at(users: UserRows, row: int, now: datetime, place: Positions | None
         positions = np.where(positions >= 0, place[positions], -1)
     tenure = float(users.numbers[row, users.names.index("user_tenure_days")])
     return Shopper(
-        past=past_purchases(positions, users.counts[span], users.decayed[span], users.last_times[span], now),
+        past=past_purchases(
+            positions,
+            users.counts[span],
+            users.decayed[span],
+            users.first_times[span],
+            users.last_times[span],
+            users.last_baskets[span],
+            now,
+        ),
         scalars=users.numbers[row],
         department_shares=users.department_shares[row],
         top_department=str(users.top_departments[row]),

@@ -52,7 +52,7 @@ def window(calendar: ShopCalendar, first: int) -> Window:
 
 
 def temporal_split(
-    calendar: ShopCalendar, cut: int, *, ranker_windows: int = 4, retrieval_weeks: int = 40
+    calendar: ShopCalendar, cut: int, *, ranker_windows: int = 4, retrieval_weeks: int = 16
 ) -> Split:
     """Split at the end of week `cut`.
 

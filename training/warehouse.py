@@ -30,14 +30,22 @@ class Warehouse:
         return self.connection.execute(query, parameters).df()
 
     def purchases(self, window: Window) -> pd.DataFrame:
-        """Distinct (user_id, item_id) bought in a window, with what was paid: the labels.
+        """Distinct (user_id, item_id) bought in a window, what was paid, on how many trips: the labels.
 
         A basket at the very instant is a feature (point-in-time joins are `<=`), so it is no label.
         """
         return self.frame(
-            "SELECT user_id, item_id, sum(price_paid) AS revenue FROM transactions"
-            " WHERE quantity > 0 AND event_timestamp > ? AND event_timestamp <= ?"
+            "SELECT user_id, item_id, sum(price_paid) AS revenue, count(DISTINCT basket_id) AS trips"
+            " FROM transactions WHERE quantity > 0 AND event_timestamp > ? AND event_timestamp <= ?"
             " GROUP BY ALL ORDER BY ALL",
+            [window.instant, window.end],
+        )
+
+    def trip_counts(self, window: Window) -> pd.DataFrame:
+        """Trips per user_id in a window: baskets with something bought."""
+        return self.frame(
+            "SELECT user_id, count(DISTINCT basket_id) AS trips FROM transactions"
+            " WHERE quantity > 0 AND event_timestamp > ? AND event_timestamp <= ? GROUP BY ALL ORDER BY ALL",
             [window.instant, window.end],
         )
 

@@ -6,7 +6,11 @@ from feast import FeatureView, Field
 from feast.types import Array, Float32, Float64, Int64
 
 from feature_repo.features.entities import item
-from feature_repo.features.sources import item_stats_source, item_text_source
+from feature_repo.features.sources import (
+    item_coming_promotions_source,
+    item_stats_source,
+    item_text_source,
+)
 
 item_stats = FeatureView(
     name="item_stats",
@@ -46,6 +50,30 @@ item_stats = FeatureView(
             description="Largest share of stores with it on display in the week just ended, known by then",
         ),
         Field(name="item_age_days", dtype=Float64, description="Days since the first sale"),
+    ],
+)
+
+item_coming_promotions = FeatureView(
+    name="item_coming_promotions",
+    entities=[item],
+    ttl=timedelta(days=6, hours=22),  # a row speaks of its own week; the shortest has 6 days and 23 hours
+    source=item_coming_promotions_source,
+    online=False,  # no released ranker reads it
+    description=(
+        "One row per item and week with a promotion known at its start. Where no announcement is recorded, "
+        "it is ASSUMED to come with the start; the data need not prove that. No row: none is known"
+    ),
+    schema=[
+        Field(
+            name="item_coming_mailer_share_assumed",
+            dtype=Float64,
+            description="Largest share of stores with it in a mailer in the week that begins",
+        ),
+        Field(
+            name="item_coming_display_share_assumed",
+            dtype=Float64,
+            description="Largest share of stores with it on display in the week that begins",
+        ),
     ],
 )
 

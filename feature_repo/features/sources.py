@@ -25,4 +25,5 @@ def feature_source(name: str, written_by: str) -> FileSource:
 user_stats_source = feature_source("user_stats", "endcap build-features")
 user_history_source = feature_source("user_history", "endcap build-features")
 item_stats_source = feature_source("item_stats", "endcap build-features")
+item_coming_promotions_source = feature_source("item_coming_promotions", "endcap build-features")
 item_text_source = feature_source("item_text", "endcap embed-items")

@@ -64,9 +64,19 @@ user_history = FeatureView(
             description="(n,) decayed count at the item's own last time, half-life 91 days",
         ),
         Field(
+            name="history_first_times",
+            dtype=Array(Int64),
+            description="(n,) epoch seconds of the item's first basket",
+        ),
+        Field(
             name="history_last_times",
             dtype=Array(Int64),
             description="(n,) epoch seconds of the item's last basket",
+        ),
+        Field(
+            name="history_last_baskets",
+            dtype=Array(Int64),
+            description="(n,) number of the item's last basket, the shopper's first is 1",
         ),
     ],
 )

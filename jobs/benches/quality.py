@@ -60,7 +60,7 @@ class QualityBench:
         """Bring every cut up to date, pool them, write the reports; the path of the page."""
         import pandas as pd
 
-        from training.quality_blocks import cut_name, headline
+        from training.quality_blocks import cut_name, cuts_of, headline
         from training.quality_records import cut_label, pools, quality_records
         from training.quality_report import table, write
 
@@ -74,8 +74,9 @@ class QualityBench:
             for pool in pools(cuts):
                 self.head(f"figures of {cut_name(cut_label(pool))}")
                 records += quality_records(pd.concat([values[cut] for cut in pool]))
-            page = write(records, self.settings.reports)
-        first = headline(records)
+            first = headline(records)
+            shown = evaluate.households(self.settings, cuts_of(first)[-1])
+            page = write(records, self.settings.reports, shown)
         self.say(table([record for record in records if record["cut"] == first]))
         self.say(f"\n{len(records)} figures of {len(cuts)} cuts: {page}")
         return page

@@ -10,6 +10,7 @@ from jobs.features.windows import WEEKS, distinct_changes, rolling_sums, running
 
 SPANS = ("7d", "28d", "91d", "182d")
 KINDS = ("mailer", "display")
+KNOWN = "coalesce(announced_at, ends_at)"  # without an announcement, when it is over
 
 
 def weekly_sales(bought: DataFrame) -> DataFrame:
@@ -41,23 +42,23 @@ def repeat_changes(bought: DataFrame, last_week: int) -> DataFrame:
     return changes.groupBy("item_id", "week").agg(F.sum("repeats").alias("repeats"))
 
 
-def exposure(promotions: DataFrame, ends: DataFrame, calendar: ShopCalendar) -> DataFrame:
-    """Widest share of stores per item, week and kind of promotion, of what was known at the week's end.
+def exposure(
+    promotions: DataFrame, instants: DataFrame, calendar: ShopCalendar, known: str = KNOWN
+) -> DataFrame:
+    """Widest share of stores per item, week and kind of promotion, of what was known at the week's instant.
 
-    A promotion without an announcement is known when it is over.
+    `instants` has a `week` and its event_timestamp, `known` says in SQL from when a promotion is known.
     """
     last_moment = F.expr("ends_at - INTERVAL 1 MICROSECOND")
     first, last = week_of(F.col("starts_at"), calendar), week_of(last_moment, calendar)
-    known_at = F.coalesce("announced_at", "ends_at")
-    weekly = promotions.select(
-        "item_id", "kind", "store_share", known_at.alias("known_at"), F.sequence(first, last).alias("weeks")
-    ).withColumn("week", F.explode("weeks"))
-    known = weekly.join(F.broadcast(ends), "week").where(F.col("known_at") <= F.col("event_timestamp"))
+    weeks = F.explode(F.sequence(first, last)).alias("week")
+    weekly = promotions.select("item_id", "kind", "store_share", F.expr(known).alias("known_at"), weeks)
+    seen = weekly.join(F.broadcast(instants), "week").where(F.col("known_at") <= F.col("event_timestamp"))
     shares = [
         F.max(F.when(F.col("kind") == kind, F.col("store_share"))).alias(f"item_{kind}_share")
         for kind in KINDS
     ]
-    return known.groupBy("item_id", "week").agg(*shares)
+    return seen.groupBy("item_id", "week", "event_timestamp").agg(*shares)
 
 
 def ratio(part: Column, whole: Column) -> Column:
@@ -94,7 +95,7 @@ def item_stats(
         .join(weekly_sales(bought), key, "left")
         .join(buyers, key, "left")
         .join(repeat_changes(bought, last_week), key, "left")
-        .join(exposure(promotions, ends, calendar), key, "left")
+        .join(exposure(promotions, ends, calendar).drop("event_timestamp"), key, "left")
     )
     sums = {"paid": "paid", "units": "units", "discounted": "discount"}
     rolled = dense.select(

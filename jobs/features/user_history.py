@@ -12,7 +12,8 @@ from feature_repo.transforms import HISTORY_WIDTH, History, empty_history, updat
 
 SCHEMA = (
     "user_id string, event_timestamp timestamp, history_items array<string>, history_counts array<bigint>,"
-    " history_decayed array<float>, history_last_times array<bigint>"
+    " history_decayed array<float>, history_first_times array<bigint>, history_last_times array<bigint>,"
+    " history_last_baskets array<bigint>"
 )
 USERS_PER_BATCH = 64
 
@@ -54,7 +55,9 @@ def history_batch(user_id: str, at: NDArray[np.int64], items: pa.Array, width: i
             pa.ListArray.from_arrays(numbered.offsets, pa.array(names.tolist()).take(numbered.values)),
             lists([history.counts for _, history in rows]),
             lists([history.decayed for _, history in rows]),
+            lists([history.first_times for _, history in rows]),
             lists([history.last_times for _, history in rows]),
+            lists([history.last_baskets for _, history in rows]),
         ],
         names=[column.strip().split()[0] for column in SCHEMA.split(",")],
     )

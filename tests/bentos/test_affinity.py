@@ -27,7 +27,7 @@ def random_shares(rng, groups):
 def past_of(items, decayed):
     """A past of which only items and their decayed counts matter."""
     some = np.asarray(decayed, np.float32)
-    return PastPurchases(np.asarray(items, np.int32), np.ones_like(some), some, np.zeros_like(some))
+    return PastPurchases(np.asarray(items, np.int32), np.ones_like(some), some, *[np.zeros_like(some)] * 3)
 
 
 def alike(codes):

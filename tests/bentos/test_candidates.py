@@ -52,21 +52,19 @@ def test_discover_draws_nothing_that_was_bought(release):
 @pytest.mark.parametrize(("task", "repurchases"), [("all", {3, 13}), ("discover", set())])
 def test_candidates_are_repurchases_and_the_best_of_the_pool(release, monkeypatch, task, repurchases):
     """Eight candidates: the two most bought and the pool's best others, where i07 counts as bought too."""
-    monkeypatch.setattr("bentos.candidates.SIZE", 8)
-    monkeypatch.setattr("bentos.candidates.REPURCHASES", 2)
+    monkeypatch.setattr("bentos.candidates.REPURCHASES", 0.25)
     who = shopper(user_row(), release, NOW)
     pool = opinions(release, who).scores["pool"].tolist()
     others = by_score(pool, set(range(N_ITEMS)) - {3, 7, 13})[: 8 - len(repurchases)]
-    items = draw(release, who, task).items
+    items = draw(release, who, task, size=8).items
     assert items.tolist() == sorted(repurchases | set(others))
     assert items.dtype == np.int32
 
 
-def test_who_bought_little_leaves_room_for_the_pool(release, monkeypatch):
+def test_who_bought_little_leaves_room_for_the_pool(release):
     """Repurchases that are fewer than allowed are no gap: the pool fills all places."""
-    monkeypatch.setattr("bentos.candidates.SIZE", 8)
     who = shopper(user_row(items=("i19",), counts=(1,), days_ago=(1,)), release, NOW)
-    items = draw(release, who, "all").items.tolist()
+    items = draw(release, who, "all", size=8).items.tolist()
     assert len(items) == 8
     assert 19 in items
 
@@ -175,12 +173,11 @@ def test_decay_halves_a_purchase_in_91_days(release):
 
 
 @pytest.mark.parametrize("task", ["all", "discover"])
-def test_an_unknown_shopper_gets_the_popular(release, monkeypatch, task):
+def test_an_unknown_shopper_gets_the_popular(release, task):
     """Without a past the pool's best are the best sellers, and all that goes by a past is silent."""
-    monkeypatch.setattr("bentos.candidates.SIZE", 6)
     who = shopper(None, release, NOW)
     assert not who.known
-    candidates = draw(release, who, task)
+    candidates = draw(release, who, task, size=6)
     assert candidates.items.tolist() == [0, 1, 2, 3, 4, 5]
     assert not candidates.lifts.any()
     silent = {

@@ -19,7 +19,7 @@ def random_past(rng, n_bought):
     """A past of distinct items; some decayed counts are nearly nothing, so that confidence falls below 1."""
     decayed = rng.uniform(0.01, 9, n_bought).astype(np.float32)
     items = np.sort(rng.choice(N_ITEMS, n_bought, replace=False)).astype(np.int32)
-    return PastPurchases(items, np.ones_like(decayed), decayed, np.zeros_like(decayed))
+    return PastPurchases(items, np.ones_like(decayed), decayed, *[np.zeros_like(decayed)] * 3)
 
 
 def loop_solution(past, items, alpha=ALPHA, regularisation=REGULARISATION):

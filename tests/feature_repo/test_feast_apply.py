@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from feature_worlds import registry_content
 
 ROOT = Path(__file__).resolve().parents[2]
+VIEWS = ["item_coming_promotions", "item_stats", "item_text", "user_history", "user_stats"]
 FEAST = Path(sys.executable).with_name("feast")
 
 
@@ -38,7 +39,7 @@ def test_feast_apply_in_feature_repo(applied):
     state, output, content = applied
     assert "Applying changes for project endcap" in output
     names = [view["spec"]["name"] for view in content["featureViews"]]
-    assert names == ["item_stats", "item_text", "user_history", "user_stats"]
+    assert names == VIEWS
     assert sorted(path.name for path in state.iterdir()) == ["online_store.db", "registry.db"]
     assert not list((ROOT / "feature_repo").rglob("*.db"))
 
@@ -46,7 +47,7 @@ def test_feast_apply_in_feature_repo(applied):
 def test_the_registry_holds_no_path_of_this_machine(applied):
     """Sources are named relative to the state folder."""
     paths = [source["fileOptions"]["uri"] for source in applied[2]["dataSources"]]
-    assert paths == [f"features/{name}" for name in ("item_stats", "item_text", "user_history", "user_stats")]
+    assert paths == [f"features/{name}" for name in VIEWS]
     assert str(ROOT).encode() not in (applied[0] / "registry.db").read_bytes()
 
 

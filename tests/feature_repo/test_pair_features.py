@@ -17,11 +17,14 @@ def random_groups(n_items):
 
 def random_past(n_items, n_bought):
     """A past of distinct items."""
+    days = (RNG.random(n_bought) * 300).astype(np.float32)
     return PastPurchases(
         items=np.sort(RNG.choice(n_items, n_bought, replace=False)).astype(np.int32),
         counts=RNG.integers(1, 9, n_bought).astype(np.float32),
         decayed=RNG.random(n_bought).astype(np.float32),
-        days_since=(RNG.random(n_bought) * 300).astype(np.float32),
+        days_since=days,
+        days_since_first=days + RNG.integers(0, 200, n_bought).astype(np.float32),
+        baskets_since=RNG.integers(0, 90, n_bought).astype(np.float32),
     )
 
 
@@ -40,12 +43,19 @@ def naive_row(past, groups, item, tenure):
         return min((past.days_since[row] for row in same(codes)), default=np.nan)
 
     count = past.counts[own[0]] if own else 0.0
-    since = past.days_since[own[0]] if own else np.nan
+    since, first = (
+        float(days[own[0]]) if own else np.nan for days in (past.days_since, past.days_since_first)
+    )
+    interval = (first - since) / (count - 1) if count > 1 else np.nan
     return {
         "pair_count": count,
         "pair_decayed_count": past.decayed[own[0]] if own else 0.0,
         "pair_days_since_last": since,
         "pair_dueness": since / (max(tenure, 1.0) / max(count, 1)),
+        "pair_days_since_first": first,
+        "pair_interval_days": interval,
+        "pair_interval_dueness": since / (interval if np.isnan(interval) else max(interval, 1.0)),
+        "pair_baskets_since_last": float(past.baskets_since[own[0]]) if own else np.nan,
         "pair_departments_share": share(groups.departments),
         "pair_categories_share": share(groups.categories),
         "pair_types_share": share(groups.types),
@@ -89,4 +99,4 @@ def test_a_past_out_of_order_is_refused():
     """Positions that are not increasing would be looked up wrongly."""
     numbers = np.ones(2, dtype=np.float32)
     with pytest.raises(ValueError, match="strictly increasing"):
-        PastPurchases(np.array([3, 1], dtype=np.int32), numbers, numbers, numbers)
+        PastPurchases(np.array([3, 1], dtype=np.int32), *[numbers] * 5)

@@ -14,7 +14,7 @@ from feature_repo.transforms import (
 )
 
 DAY = 86_400
-COLUMNS = ("items", "counts", "decayed", "last_times")
+COLUMNS = ("items", "counts", "decayed", "first_times", "last_times", "last_baskets")
 
 
 def walk(baskets, width=256, kind=np.str_):
@@ -46,13 +46,16 @@ def test_slots_are_sums_over_all_purchases(seed):
     """Counts, last times and decayed counts equal those from the definition, after every basket."""
     baskets = random_baskets(seed)
     for n, history in enumerate(walk(baskets)[1:], start=1):
-        times = {}
-        for second, items in baskets[:n]:
+        times, numbers = {}, {}
+        for number, (second, items) in enumerate(baskets[:n], start=1):
             for item in set(items):
                 times.setdefault(item, []).append(second)
+                numbers[item] = number
         assert sorted(history.items) == sorted(times)
-        for item, count, decayed, last in zip(*(getattr(history, c) for c in COLUMNS), strict=True):
-            assert (count, last) == (len(times[item]), times[item][-1])
+        slots = zip(*(getattr(history, name) for name in COLUMNS), strict=True)
+        for item, count, decayed, first, last, number in slots:
+            assert (count, first, last) == (len(times[item]), times[item][0], times[item][-1])
+            assert number == numbers[item]
             exact = sum(2 ** -((last - second) / (DAY * HALF_LIFE_DAYS)) for second in times[item])
             assert decayed == pytest.approx(exact, rel=1e-5)
 
@@ -120,7 +123,7 @@ def test_a_stored_history_continues_as_one_that_never_was(seed):
             np.array(again.items.tolist()),
             np.array(again.counts.tolist(), np.int64),
             np.array(again.decayed.tolist(), np.float32),
-            np.array(again.last_times.tolist(), np.int64),
+            *[np.array(getattr(again, name).tolist(), np.int64) for name in COLUMNS[3:]],
         )
 
 
@@ -168,4 +171,4 @@ def test_types_stay_those_of_the_store():
     """Whatever comes in, counts and times are 64-bit whole numbers and decayed counts 32-bit floats."""
     for history in walk([(5, ["a"]), (7, ["a", "b"])], width=2):
         types = [getattr(history, name).dtype for name in COLUMNS[1:]]
-        assert types == [np.int64, np.float32, np.int64]
+        assert types == [np.int64, np.float32, np.int64, np.int64, np.int64]

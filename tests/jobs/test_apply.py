@@ -8,6 +8,7 @@ from feature_repo.settings import Settings
 from feature_repo.store import open_store
 from jobs import apply
 
+VIEWS = ["item_coming_promotions", "item_stats", "item_text", "user_history", "user_stats"]
 ALL = [getattr(named, name) for name in named.__all__]
 
 
@@ -30,13 +31,13 @@ def test_all_definitions_are_registered(settings):
     result = apply.run(settings)
     assert names(settings) == {
         "entities": ["item", "user"],
-        "dataSources": ["item_stats", "item_text", "user_history", "user_stats"],
-        "featureViews": ["item_stats", "item_text", "user_history", "user_stats"],
-        "featureServices": ["item_ranking", "item_retrieval", "user_ranking"],
+        "dataSources": VIEWS,
+        "featureViews": VIEWS,
+        "featureServices": ["item_promotions", "item_ranking", "item_retrieval", "user_ranking"],
     }
     views = [each for each in ALL if type(each).__name__ == "FeatureView"]
     assert result.rows == sum(len(view.features) for view in views)
-    assert (result.where, result.detail) == (settings.registry, "4 views, 3 services")
+    assert (result.where, result.detail) == (settings.registry, "5 views, 4 services")
     assert [path.name for path in sorted(settings.state.iterdir())] == ["online_store.db", "registry.db"]
 
 
@@ -57,12 +58,12 @@ def test_what_is_no_longer_named_is_deleted(settings, monkeypatch):
     monkeypatch.setattr(
         named, "__all__", [name for name in named.__all__ if getattr(named, name) not in gone]
     )
-    assert apply.run(settings).detail == "3 views, 2 services, deleted item_retrieval, item_text, item_text"
+    assert apply.run(settings).detail == "4 views, 3 services, deleted item_retrieval, item_text, item_text"
     assert names(settings) == {
         "entities": ["item", "user"],
-        "dataSources": ["item_stats", "user_history", "user_stats"],
-        "featureViews": ["item_stats", "user_history", "user_stats"],
-        "featureServices": ["item_ranking", "user_ranking"],
+        "dataSources": [name for name in VIEWS if name != "item_text"],
+        "featureViews": [name for name in VIEWS if name != "item_text"],
+        "featureServices": ["item_promotions", "item_ranking", "user_ranking"],
     }
     monkeypatch.undo()
     apply.run(settings)

@@ -14,6 +14,7 @@ import pytest
 from feature_rows import CALENDAR, N_WEEKS, Shop, line, local, nasty_shop, week_bounds
 from raw_features import RawFeatures
 
+from feature_repo.features.items import item_coming_promotions as promotions_view
 from feature_repo.features.items import item_stats as item_view
 from feature_repo.features.users import user_history as history_view
 from feature_repo.features.users import user_stats as user_view
@@ -29,7 +30,12 @@ from jobs.build_features import (
 )
 from jobs.spark import spark_session
 
-VIEWS = {"user_stats": user_view, "user_history": history_view, "item_stats": item_view}
+VIEWS = {
+    "user_stats": user_view,
+    "user_history": history_view,
+    "item_stats": item_view,
+    "item_coming_promotions": promotions_view,
+}
 ARROW_NAMES = {
     "Int64": "int64", "Float64": "double", "String": "string", "Array(Int64)": "list<element: int64>",
     "Array(Float32)": "list<element: float>", "Array(String)": "list<element: string>",

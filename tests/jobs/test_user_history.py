@@ -12,7 +12,14 @@ from feature_repo.transforms import HISTORY_WIDTH, History, update_history
 from jobs.features.user_history import user_history
 
 WIDTHS = [7, HISTORY_WIDTH]
-COLUMNS = ["history_items", "history_counts", "history_decayed", "history_last_times"]
+COLUMNS = [
+    "history_items",
+    "history_counts",
+    "history_decayed",
+    "history_first_times",
+    "history_last_times",
+    "history_last_baskets",
+]
 Rows = dict[tuple[str, int], tuple[np.ndarray, ...]]
 
 
@@ -46,21 +53,29 @@ def baskets_of(shop: Shop) -> dict[tuple[str, int], set[str]]:
     return dict(sorted(found.items()))
 
 
-def walked(shop: Shop, width: int) -> dict[tuple[str, int], list[tuple[str, int, float, int]]]:
+def walked(shop: Shop, width: int) -> dict[tuple[str, int], list[tuple[str, int, float, int, int, int]]]:
     """Slots after each basket: a dictionary of purchase times per item, summed up from its definition."""
-    rows, times, shopper = {}, {}, None
+    rows, times, numbers, shopper = {}, {}, {}, None
     for (user, micros), basket in baskets_of(shop).items():
-        times = times if user == shopper else {}
-        shopper, now = user, micros // 1_000_000
+        times, numbers = (times, numbers) if user == shopper else ({}, {})
+        shopper, now, number = user, micros // 1_000_000, max(numbers.values(), default=0) + 1
         for item in basket:
             times.setdefault(item, []).append(now)
+            numbers[item] = number
         weights = {
             item: sum(0.5 ** ((now - at) / 86_400 / 91) for at in past) for item, past in times.items()
         }
         best = sorted(times, key=lambda item: (-round(weights[item], 5), item))[:width]
-        times = {item: times[item] for item in best}
+        times, numbers = {item: times[item] for item in best}, {item: numbers[item] for item in best}
         rows[user, micros] = [
-            (item, len(past), sum(0.5 ** ((past[-1] - at) / 86_400 / 91) for at in past), past[-1])
+            (
+                item,
+                len(past),
+                sum(0.5 ** ((past[-1] - at) / 86_400 / 91) for at in past),
+                past[0],
+                past[-1],
+                numbers[item],
+            )
             for item, past in times.items()
         ]
     return rows
@@ -72,25 +87,25 @@ def test_every_row_is_a_dictionary_s_walk(shop: Shop, found: dict[int, Rows], wi
     expected = walked(shop, width)
     assert list(found[width]) == list(expected)
     for key, slots in expected.items():
-        items, counts, decayed, last_times = found[width][key]
-        names, numbers, weights, seconds = zip(*slots, strict=True)
-        assert items.tolist() == list(names), key
-        assert counts.tolist() == list(numbers), key
-        assert last_times.tolist() == list(seconds), key
-        np.testing.assert_allclose(decayed, weights, rtol=1e-5, err_msg=str(key))
+        columns = dict(zip(COLUMNS, found[width][key], strict=True))
+        recounted = dict(zip(COLUMNS, zip(*slots, strict=True), strict=True))
+        weights = recounted.pop("history_decayed")
+        for name, values in recounted.items():
+            assert columns[name].tolist() == list(values), (name, key)
+        np.testing.assert_allclose(columns["history_decayed"], weights, rtol=1e-5, err_msg=str(key))
     assert max(len(slots) for slots in expected.values()) >= min(width, 40)  # the narrow one overflows
 
 
 def test_values_are_written_in_the_types_of_the_view(found: dict[int, Rows]):
     """Counts and times are 64-bit whole numbers, decayed counts 32-bit floats."""
     types = {tuple(array.dtype for array in row[1:]) for row in found[HISTORY_WIDTH].values()}
-    assert types == {(np.dtype(np.int64), np.dtype(np.float32), np.dtype(np.int64))}
+    assert types == {tuple(map(np.dtype, (np.int64, np.float32, np.int64, np.int64, np.int64)))}
 
 
 def stored(row: tuple[np.ndarray, ...]) -> History:
     """A written row as the transform takes it."""
-    items, counts, decayed, last_times = row
-    return History(items.astype(np.str_), counts, decayed, last_times)
+    items, *numbers = row
+    return History(items.astype(np.str_), *numbers)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -147,5 +162,5 @@ def test_lines_of_one_instant_are_one_basket(take_shop: Callable[..., Any], writ
              line("one", "tea", now.replace(microsecond=1), "c")]  # fmt: skip
     shop = Shop(lines, [item | {"item_id": "tea"}, item | {"item_id": "milk"}], [])
     rows = by_basket(written(user_history(take_shop(shop).bought, 3)))
-    found = [(items.tolist(), counts.tolist()) for items, counts, _, _ in rows.values()]
+    found = [(items.tolist(), counts.tolist()) for items, counts, *_ in rows.values()]
     assert found == [(["milk", "tea"], [1, 1]), (["tea", "milk"], [2, 1])]

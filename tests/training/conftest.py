@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 from raw_features import RawFeatures
 
+from bentos.towers import KINDS
 from feature_repo.shop_calendar import ShopCalendar
 from feature_repo.store import open_store
 from training.fit import Sources, instants_of
 from training.point_in_time import UserRows, number_names
+from training.purchases import world_groups
 from training.split import temporal_split
+from training.taste_space import TasteSpace
 from training.world import world_before
 
-DIM, LAYER, IDENTITIES = 4, 3, 7
+DIM, LAYER = 4, 3
 
 
 @pytest.fixture(scope="session")
@@ -49,10 +52,9 @@ def towers(sources, world):
     n_text, n_categories = world.text_vectors.shape[1], len(world.categories.names)
     rng = np.random.default_rng(11)
     arrays = {
-        "item_identity": rng.normal(size=(IDENTITIES, DIM)),
-        "item_identity_of": np.arange(len(world), dtype=np.int32) % IDENTITIES,
-        "category_vectors": rng.normal(size=(n_categories, DIM)),
-        "prior_scale": np.float32(0.8),
+        "query_map": rng.normal(size=(DIM, DIM)),
+        "query_sales": rng.uniform(0.1, 0.3, 4),
+        "query_factors": np.float32(0.8),
     }
     for tower, width in (("query", n_text + n_categories + 32 + users), ("item", n_text + items)):
         arrays |= {
@@ -70,9 +72,21 @@ def towers(sources, world):
 
 
 @pytest.fixture(scope="session")
-def instant(sources, world, window, towers):
+def space(world):
+    """A taste space of random places."""
+    rng, groups = np.random.default_rng(12), world_groups(world)
+    sizes = {kind: int(getattr(groups, kind).max()) + 1 for kind in KINDS}
+    queries, items = (
+        {kind: rng.normal(scale=0.1, size=(size, DIM)).astype(np.float32) for kind, size in sizes.items()}
+        for _ in range(2)
+    )
+    return TasteSpace(queries, items)
+
+
+@pytest.fixture(scope="session")
+def instant(sources, world, window, towers, space):
     """What is known at the window's instant."""
-    return instants_of(sources, world, (window.instant,), [towers])[0]
+    return instants_of(sources, world, (window.instant,), [towers], space)[0]
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +110,9 @@ def user_rows_of():
             positions=np.array(positions, np.int32),
             counts=np.array(counts, np.int64),
             decayed=np.array(decayed, np.float32),
+            first_times=np.array([int(now.timestamp() - (day + 60) * 86_400) for day in days], np.int64),
             last_times=np.array([int(now.timestamp() - day * 86_400) for day in days], np.int64),
+            last_baskets=np.arange(len(days), dtype=np.int64) + 1,
         )
 
     return made

@@ -70,7 +70,9 @@ def test_a_shopper_is_offered_what_their_club_buys(checkerboard):
     for user, row in enumerate(checkerboard):
         items = np.flatnonzero(row).astype(np.int32)
         ones, zeros = np.full(len(items), 5.0, np.float32), np.zeros(len(items), np.float32)
-        scores = factors @ folded(PastPurchases(items, ones, ones, zeros), factors, gram(factors))
+        scores = factors @ folded(
+            PastPurchases(items, ones, ones, zeros, zeros, zeros), factors, gram(factors)
+        )
         scores[items] = -np.inf
         assert int(scores.argmax()) == user
 

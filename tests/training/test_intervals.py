@@ -110,6 +110,37 @@ def test_a_resample_without_users_does_no_harm():
     assert paired_lift([0.3], [0.2]) == pytest.approx((0.5, 0.5, 0.5))
 
 
+def test_rows_without_a_value_are_left_out():
+    """The figure and its interval are those of the other rows, paired or not; not of zeros in their place."""
+    rng = np.random.default_rng(10)
+    b = rng.gamma(2, size=2_000)
+    a = 1.2 * b + rng.random(2_000)
+    holes, more = rng.random(2_000) < 0.3, rng.random(2_000) < 0.1
+    gone, kept = np.where(holes, np.nan, a), a[~holes]
+    error = kept.std() / np.sqrt(len(kept))
+    found = bootstrap_interval(gone)
+    assert found.value == pytest.approx(kept.mean())
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.2)
+    lift = paired_lift(gone, np.where(more, np.nan, b))
+    known = ~(holes | more)
+    assert lift.value == pytest.approx(a[known].mean() / b[known].mean() - 1)
+    assert lift.low < lift.value < lift.high
+
+
+def test_a_row_without_a_value_takes_no_other_row_of_its_user_along():
+    """A user with a value in one cut only counts there; each cut's mean is over who has one in it."""
+    users, cuts = [0, 1, 2, 0, 1, 2], [45, 45, 45, 49, 49, 49]
+    values = [0.2, np.nan, 0.4, np.nan, 0.6, 0.8]
+    assert bootstrap_interval(values, users=users, cuts=cuts).value == pytest.approx((0.3 + 0.7) / 2)
+
+
+def test_nobody_with_a_value_has_no_figure():
+    """All nan, or all nan in one of the cuts: nan, no warning, and no figure of the other cut alone."""
+    assert np.isnan(bootstrap_interval([np.nan, np.nan])).all()
+    assert np.isnan(bootstrap_interval([np.nan, 0.3], cuts=[45, 49])).all()
+    assert np.isnan(paired_lift([np.nan, 0.3], [0.1, np.nan])).all()
+
+
 @pytest.mark.parametrize("rows", [{"users": [1]}, {"cuts": [1, 2, 3]}])
 def test_unequal_lengths_are_refused(rows: dict[str, list[int]]):
     """Users and cuts have one entry a row."""

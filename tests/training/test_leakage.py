@@ -69,7 +69,9 @@ def history_differences(row, expected):
         row["history_items"][place]: (
             row["history_counts"][place],
             row["history_decayed"][place],
+            row["history_first_times"][place],
             row["history_last_times"][place],
+            row["history_last_baskets"][place],
         )
         for place in kept
     }
@@ -107,7 +109,7 @@ def kept_until(table, last):
 
 
 @pytest.fixture
-def from_tables_until(installation, tmp_path, sources, world, window, towers):
+def from_tables_until(installation, tmp_path, sources, world, window, towers, space):
     """A function: the window's instant, assembled from transactions and features that end with `last`."""
     settings = Settings(state=tmp_path / "state", reports=tmp_path)
 
@@ -122,7 +124,7 @@ def from_tables_until(installation, tmp_path, sources, world, window, towers):
         pq.write_table(lines, settings.table("transactions"))
         settings.registry.write_bytes(installation.registry.read_bytes())
         ended = Sources(Warehouse(settings), open_store(settings), sources.calendar, sources.department_slots)
-        return instants_of(ended, world, (window.instant,), [towers])[0]
+        return instants_of(ended, world, (window.instant,), [towers], space)[0]
 
     return made
 

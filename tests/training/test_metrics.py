@@ -1,13 +1,29 @@
-"""Ranking metrics: the values of a slow reading of their definitions, user by user."""
+"""Ranking metrics: the values of a slow reading of their definitions, and of reference libraries, by user.
+
+Conventions differ: trec_eval divides average precision by all that is relevant, also where the cutoff is
+smaller, and takes a document's grade as its NDCG gain (grades 0 and 1 give ours); implicit divides
+recall ("precision" there) and average precision by min(|T|, k) and sums over users.
+"""
 
 import doctest
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from training import metrics as module
-from training.metrics import CUTOFFS, METRICS, OUTSIDE, Metric, Truth, calc_per_user, coverage
+from training.metrics import (
+    CUTOFFS,
+    METRICS,
+    OUTSIDE,
+    Metric,
+    Truth,
+    calc_per_user,
+    coverage,
+    novelty,
+    self_information,
+)
 
 N_USERS, N_ITEMS, WIDTH = 60, 80, 30
 
@@ -44,6 +60,9 @@ def slow_value(name: str, k: int, row: list[int], bought: list[int], paid: list[
         return float(any(item in worth for item in top))
     if name == "revenue_recall":
         return sum(worth.get(item, 0.0) for item in top) / sum(paid)
+    if name == "map":
+        found = [rank for rank, item in enumerate(row[:k], 1) if item in worth]
+        return sum(hits / rank for hits, rank in enumerate(found, 1)) / min(len(bought), k)
     dcg = sum(1 / math.log2(rank + 2) for rank, item in enumerate(row[:k]) if item in worth)
     return dcg / sum(1 / math.log2(rank + 2) for rank in range(min(k, len(bought))))
 
@@ -53,7 +72,7 @@ def test_examples_in_docstrings_hold():
     assert doctest.testmod(module).failed == 0
 
 
-@pytest.mark.parametrize("name", ["recall", "ndcg", "hit", "revenue_recall"])
+@pytest.mark.parametrize("name", ["recall", "ndcg", "map", "hit", "revenue_recall"])
 @pytest.mark.parametrize("k", [1, 3, 10, 30, 100])
 def test_values_follow_the_definition(world: tuple[np.ndarray, Truth], name: str, k: int):
     """Every user's value equals the one computed slot by slot, also for k beyond the ranking."""
@@ -79,6 +98,67 @@ def test_ndcg_equals_that_of_scikit_learn():
     ours = Metric("ndcg", 10).calc_per_user(np.argsort(-scores, axis=1), truth)
     theirs = [ndcg_score([gain], [score], k=10) for gain, score in zip(gains, scores, strict=True)]
     np.testing.assert_allclose(ours, theirs)
+
+
+def test_values_equal_those_of_trec_eval(world: tuple[np.ndarray, Truth]):
+    """Recall, NDCG, MAP and hit are trec_eval's; its MAP is ours times min(|T|, k) / |T|."""
+    from pytrec_eval import RelevanceEvaluator
+
+    ranked, truth = world
+    bounds = pairwise(truth.indptr)
+    asked = {
+        f"u{user}": {
+            f"out{n}" if item == OUTSIDE else f"i{item}": 1 for n, item in enumerate(truth.items[a:b])
+        }
+        for user, (a, b) in enumerate(bounds)
+    }
+    runs = {
+        f"u{user}": {f"i{item}": float(-rank) for rank, item in enumerate(row) if item != OUTSIDE}
+        for user, row in enumerate(ranked)
+    }
+    names = {"recall": "recall", "ndcg": "ndcg_cut", "map": "map_cut", "hit": "success"}
+    cutoffs = (1, 5, 10, 20, 100)
+    measures = {f"{name}.{','.join(map(str, cutoffs))}" for name in names.values()}
+    theirs = RelevanceEvaluator(asked, measures).evaluate(runs)
+    for k in cutoffs:
+        reachable = {"map": np.minimum(truth.sizes, k) / truth.sizes}
+        for name, other in names.items():
+            ours = Metric(name, k).calc_per_user(ranked, truth) * reachable.get(name, 1)
+            # A user to whom nothing was shown has no run, and so no value there.
+            expected = [theirs.get(f"u{user}", {}).get(f"{other}_{k}", 0.0) for user in range(N_USERS)]
+            np.testing.assert_allclose(ours, expected, atol=1e-6, err_msg=f"{name}@{k}")
+
+
+@pytest.mark.parametrize("k", [1, 5, 10, 20])
+def test_values_equal_those_of_implicit(k: int):
+    """MAP and NDCG of each user are implicit's; its precision is ours times |T| / min(|T|, k)."""
+    from implicit.evaluation import ranking_metrics_at_k
+    from scipy.sparse import csr_matrix
+
+    class Recalls:
+        """A model that recommends what it is told to."""
+
+        def recommend(self, users, *_, N, **__):  # noqa: N803 - implicit's interface
+            """The first N of the users' lists."""
+            return ranked[np.asarray(users), :N].copy(), None
+
+    rng = np.random.default_rng(11)
+    ranked = np.stack([rng.permutation(N_ITEMS)[:WIDTH] for _ in range(N_USERS)]).astype(np.int32)
+    bought = csr_matrix(rng.random((N_USERS, N_ITEMS)) < 0.15)
+    users, items = bought.nonzero()
+    truth = Truth.from_pairs(N_USERS, users=users, items=items)
+    reachable = np.minimum(truth.sizes, k)
+    for user in range(N_USERS):
+        mine = users == user
+        only = csr_matrix((np.ones(mine.sum()), (users[mine], items[mine])), shape=bought.shape)
+        theirs = ranking_metrics_at_k(Recalls(), bought, only, K=k, show_progress=False)
+        for name, other, factor in (
+            ("map", "map", 1.0),
+            ("ndcg", "ndcg", 1.0),
+            ("recall", "precision", truth.sizes[user] / reachable[user]),
+        ):
+            ours = Metric(name, k).calc_per_user(ranked, truth)[user] * factor
+            assert ours == pytest.approx(theirs[other], abs=1e-6), (user, name)
 
 
 def test_a_perfect_ranking_scores_one():
@@ -113,7 +193,7 @@ def test_all_at_once_equals_one_by_one(world: tuple[np.ndarray, Truth]):
     ranked, truth = world
     together = calc_per_user(ranked, truth)
     assert list(together) == [metric.label for metric in METRICS]
-    assert len(together) == 4 * len(CUTOFFS)
+    assert len(together) == 5 * len(CUTOFFS)
     for metric in METRICS:
         np.testing.assert_array_equal(together[metric.label], metric.calc_per_user(ranked, truth))
 
@@ -133,6 +213,19 @@ def test_coverage_counts_shown_items_once():
     assert coverage(ranked, 2, 10) == 0.3
     assert coverage(ranked, 3, 10) == 0.4
     assert coverage(np.full((2, 3), OUTSIDE), 3, 10) == 0
+
+
+def test_novelty_is_the_mean_surprise_of_what_is_shown():
+    """The mean of -log2(buyers / users) over the filled slots; nan for an empty list; never infinite."""
+    rng = np.random.default_rng(5)
+    buyers = np.concatenate([[0], rng.integers(1, 200, size=N_ITEMS - 1)])
+    ranked = np.stack([rng.permutation(N_ITEMS)[:12] for _ in range(30)])
+    ranked[0], ranked[1, 3:], ranked[2, 0] = OUTSIDE, OUTSIDE, 0
+    found = novelty(ranked, 10, self_information(buyers, 200))
+    assert np.isnan(found[0])
+    for row, value in zip(ranked[1:].tolist(), found[1:], strict=True):
+        surprise = [-math.log2(max(buyers[item], 1) / 200) for item in row[:10] if item != OUTSIDE]
+        assert value == pytest.approx(sum(surprise) / len(surprise))
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,15 @@ import doctest
 import numpy as np
 import pandas as pd
 import pytest
+from plain_held_out import held_of
 
 from training import per_shopper, quality_records
 from training.held_out import HeldOut
-from training.per_shopper import COVERAGE, values_of
+from training.per_shopper import COVERAGE, CTR_PROXY, NOVELTY, REPEATS, candidate_values, values_of
 from training.quality_records import cut_label, pools
 from training.quality_records import quality_records as records_of
 
-METRICS = ("recall@10", "recall@20", "recall@100", "recall@500", "ndcg@10")
+METRICS = ("recall@10", "recall@20", "recall@100", "recall@500", "ndcg@10", CTR_PROXY)
 MODELS = {"top_sellers": 0.2, "buy_again": 0.3, "segment": 0.25, "two_tower": 0.4, "ease": 0.5, "als": 0.35}
 
 
@@ -94,13 +95,39 @@ def test_lifts_are_over_every_model_and_of_retrieval_over_its_peers():
     """The stack is held against all, segment and buy-again first; two-tower against ALS and EASE."""
     lifts = [record for record in records_of(values(49, 20)) if record.get("versus")]
     stack = [r for r in lifts if r["model"] == "stack"]
-    assert {r["metric"] for r in stack} == {"recall@10", "recall@20", "recall@100", "ndcg@10"}
+    assert {r["metric"] for r in stack} == {"recall@10", "recall@20", "recall@100", "ndcg@10", CTR_PROXY}
     order = list(dict.fromkeys(r["versus"] for r in stack))
     assert order[:2] == ["segment", "buy_again"]
     assert set(order) == set(MODELS)
     assert [(r["versus"], r["metric"]) for r in lifts if r["model"] == "two_tower"] == [
         ("als", "recall@100"), ("als", "recall@500"), ("ease", "recall@100"), ("ease", "recall@500"),
     ]  # fmt: skip
+
+
+def test_candidates_have_one_figure_and_are_beaten_by_nobody():
+    """What candidates hold is a figure of theirs alone: no other model has it, none is held against them."""
+    frame = values(49, 4, models={"segment": 0.2})
+    shoppers = sorted(frame["user_id"].unique())
+    bought = [np.array([0, -1]), np.array([5]), np.array([1, 2, 9, 8]), np.array([3])]
+    held = held_of(shoppers, bought)
+    drawn = candidate_values("all", held, np.array([[0, 1, 2], [0, 1, 2], [1, 2, 8], [0, 2, 3]]))
+    records = records_of(pd.concat([drawn.assign(cut=49), frame], ignore_index=True))
+    assert drawn["candidate_recall@3"].tolist() == [0.5, 0, 0.75, 1]
+    (found,) = [r for r in records if "candidates" in (r["model"], r.get("versus"))]
+    assert (found["metric"], found["value"], found["users"]) == ("candidate_recall@3", 0.5625, 4)
+    assert [r for r in records if r["model"] != "candidates"] == records_of(frame)
+
+
+def test_the_stack_with_promotions_is_held_against_the_stack_alone():
+    """It has lifts over the stack and no other; none, as none knows promotions, has one over it."""
+    models = {**MODELS, "stack_with_promotions": 0.7}
+    lifts = [record for record in records_of(values(49, 20, models=models)) if record.get("versus")]
+    pairs = [(r["model"], r["versus"]) for r in lifts if "stack_with_promotions" in (r["model"], r["versus"])]
+    assert pairs == [("stack_with_promotions", "stack")] * 4
+    frame = values(49, 20, models=models)
+    expected = mean(frame, "stack_with_promotions", "ndcg@10") / mean(frame, "stack", "ndcg@10") - 1
+    found = figure(lifts, model="stack_with_promotions", metric="ndcg@10")
+    assert found["value"] == pytest.approx(expected)
 
 
 def test_tasks_are_kept_apart():
@@ -129,11 +156,51 @@ def test_cuts_are_pooled_from_the_first_on():
     assert [cut_label(pool) for pool in pools([49, 45, 47])] == ["45+49", "45+47+49", 49, 45, 47]
 
 
+HELD = HeldOut(
+    ["a", "b"],
+    bought=[np.array([3, 4]), np.array([0, -1])],
+    revenue=[np.ones(2), np.ones(2)],
+    trips_with=[np.array([2, 1]), np.array([1, 1])],
+    n_trips=np.array([4, 1]),
+    past=[np.array([3, 1]), np.array([2])],
+    repeat=[np.array([True, False]), np.array([False, False])],
+    information=np.array([0.0, 1, 2, 3, 4, 5]),
+)
+
+
+def test_values_say_what_kind_of_item_is_found():
+    """Repeats and new items, clicks by trip and surprise, of two shoppers by hand; nan where undefined."""
+    frame = values_of("ease", "all", HELD, np.array([[3, 1], [5, -1]]), n_items=6)
+    assert frame["recall_repeat@10"].fillna(-1).tolist() == [1, -1]  # b bought nothing again
+    assert frame["recall_new@10"].tolist() == [0, 0]
+    assert frame[REPEATS].tolist() == [1, 0]
+    assert frame[CTR_PROXY].tolist() == [2 / (10 * 4), 0]
+    assert frame[NOVELTY].tolist() == [2, 5]
+    assert list(values_of("ease", "discover", HELD, np.array([[3, 1], [5, -1]]), n_items=6).columns) == [
+        name for name in frame.columns if not name.startswith(("recall_repeat", "recall_new", "repeats"))
+    ]
+
+
+def test_a_figure_is_of_the_shoppers_who_have_it():
+    """A nan is left out of mean and number of shoppers; a metric that a task lacks has no figure there."""
+    frame = values(49, 40)
+    frame[NOVELTY] = 4 + frame["recall@10"]
+    frame["recall_repeat@10"] = np.where(
+        frame["user_id"].isin(["u1", "u2", "u3"]), np.nan, frame["recall@10"]
+    )
+    both = pd.concat([frame, values(49, 30, seed=1, task="discover")])
+    records = records_of(both)
+    some = frame[(frame["model"] == "ease") & frame["recall_repeat@10"].notna()]
+    found = figure(records, model="ease", metric="recall_repeat@10")
+    assert (found["users"], found["value"]) == (37, pytest.approx(some["recall@10"].mean()))
+    assert (found["task"], found["unit"]) == ("all", "share")
+    assert figure(records, model="ease", metric="recall@10", task="all", versus=None)["users"] == 40
+    assert figure(records, model="ease", metric=NOVELTY)["unit"] == "bits"
+
+
 def test_values_are_kept_per_shopper(tmp_path):
     """A row per shopper with the metrics of their list; reading gives what was written, and the cut."""
-    bought = [np.array([3, 4]), np.array([0, -1])]
-    held = HeldOut(["a", "b"], bought, [np.ones(2), np.ones(2)])
-    frame = values_of("ease", "all", held, np.array([[3, 1], [5, -1]]), n_items=6)
+    frame = values_of("ease", "all", HELD, np.array([[3, 1], [5, -1]]), n_items=6)
     assert frame["recall@10"].tolist() == [0.5, 0.0]
     assert frame[COVERAGE].tolist() == [0.5, 0.5]  # items 1, 3 and 5 of six
     path = tmp_path / "cut-45" / "per_shopper.parquet"

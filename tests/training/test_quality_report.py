@@ -124,12 +124,39 @@ def test_page_and_plots_lead_with_the_pool(records: list[dict], tmp_path: Path):
     assert [len(panel.lines) for panel in figures([*records, *pool])["quality_recall_curve"].axes] == [1, 1]
 
 
+def test_metrics_beside_recall_have_a_table_of_their_own(records: list[dict], tmp_path: Path):
+    """Page and Markdown show it, with what the CTR proxy is not; a metric that a task lacks is no column."""
+    more = [
+        record(metric, 0.2, task=task, model=model, cut=49)
+        for task, metrics in (("all", ("map@10", "ctr_proxy@10", "repeats@10")), ("discover", ("map@10",)))
+        for metric in metrics
+        for model in VALUES
+    ]
+    shown = blocks([*records, *more])
+    assert shown[0].more_header == ("model", "MAP@10", "CTR proxy@10", "repeats in the first 10")
+    assert shown[0].more[0] == ("Endcap", "0.200", "0.200 [0.190, 0.210]", "0.200")
+    assert shown[1].more_header == ("model", "MAP@10")
+    assert [row[0] for row in shown[1].more] == [row[0] for row in shown[1].rows]
+    path = write([*records, *more], tmp_path)
+    page = Page()
+    page.feed(path.read_text())
+    parts = [part for block in shown for part in (block.rows, block.more, block.lifts)]
+    assert page.cells == [cell for part in parts for row in part for cell in row]
+    text = (tmp_path / "quality.md").read_text()
+    assert "| Endcap | 0.200 | 0.200 [0.190, 0.210] | 0.200 |" in text
+    assert "The data has no impressions" in text
+    assert "The data has no impressions" in path.read_text()
+    assert table([*records, *more]) == table(records)
+
+
 def test_best_cells_are_found_by_value(records: list[dict]):
     """In each column the rows of the highest value are the best; ties share it, gaps have none."""
     tied = [{**row, "value": 0.12} if row["metric"] == "hit@10" else row for row in records]
     best = dict(zip(COLUMNS, blocks(tied)[0].best, strict=True))
     assert best["recall@10"] == {0}
     assert best["hit@10"] == {0, 1, 2, 3}
+    more = record("recall@10", 0.9, task="all", model="stack_with_promotions", cut=49)
+    assert blocks([*records, more])[0].best[0] == {0}  # who knows more is not compared
     only = [record("recall@10", 0.1, task="all", model="stack", cut=49)]
     assert blocks(only)[0].best[1:] == (frozenset(),) * (len(COLUMNS) - 1)
 

@@ -5,31 +5,42 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bentos.towers import hidden, item_vectors, standardised
-from training.retrieval import Examples, TowerOptions, identity_of, train_towers
+from bentos.towers import SALES, item_vectors, query_side
+from training.batches import TowerOptions, owned_among, week_batches
+from training.purchases import Examples
+from training.retrieval import train_towers
 
-N_TASTES, N_ITEMS, N_USERS = 4, 80, 120
-OPTIONS = TowerOptions(dimensions=8, hidden=16, batch_size=128, epochs=12, learning_rate=1e-2)
+N_TASTES, N_ITEMS, N_USERS, N_FACTORS = 4, 80, 120, 2
+OPTIONS = TowerOptions(hidden=16, batch_size=128, uniform_negatives=16, learning_rate=1e-2)
 
 
 def planted(seed=5):
-    """Examples in which taste t buys items whose text is t, all equally popular."""
+    """Examples in which taste t buys items whose text is t, all equally popular; nobody starts anywhere.
+
+    The places of items are drawn at random, as zeros on both sides would have no gradient.
+    """
     rng = np.random.default_rng(seed)
     text = np.eye(N_TASTES, dtype=np.float32)[np.arange(N_ITEMS) % N_TASTES]
     text += rng.normal(scale=0.1, size=text.shape).astype(np.float32)
     queries = np.eye(N_TASTES, dtype=np.float32)[np.arange(N_USERS) % N_TASTES]
-    query = rng.integers(0, N_USERS, 6_000).astype(np.int32)
-    item = (rng.integers(0, N_ITEMS // N_TASTES, 6_000) * N_TASTES + query % N_TASTES).astype(np.int32)
+    query = rng.integers(0, N_USERS, 24_000).astype(np.int32)
+    # Of each taste's items the last is owned by everybody, and bought by nobody.
+    item = (rng.integers(0, N_ITEMS // N_TASTES - 1, 24_000) * N_TASTES + query % N_TASTES).astype(np.int32)
     return Examples(
         queries=queries,
+        query_tastes=np.zeros((N_USERS, 8), dtype=np.float32),
+        query_factors=rng.normal(scale=0.01, size=(N_USERS, N_FACTORS)).astype(np.float32),
+        owned=np.arange(N_USERS, dtype=np.int32) % 4 + 76,
+        owned_from=np.arange(N_USERS + 1),
         text_vectors=text,
+        item_tastes=rng.normal(scale=0.1, size=(N_ITEMS, 8)).astype(np.float32),
         item_numbers=rng.random((2, N_ITEMS, 3)).astype(np.float32),
-        log_popularity=np.ones((2, N_ITEMS), dtype=np.float32),
-        categories=np.zeros(N_ITEMS, dtype=np.int32),
-        n_categories=1,
+        log_sales=np.ones((2, N_ITEMS, len(SALES)), dtype=np.float32),
+        item_factors=rng.normal(size=(2, N_ITEMS, N_FACTORS)).astype(np.float32),
+        fit=np.array([0, 1], dtype=np.int32),
         query=query,
         item=item,
-        instant=rng.integers(0, 2, 6_000).astype(np.int32),
+        instant=rng.integers(0, 2, 24_000).astype(np.int32),
     )
 
 
@@ -41,14 +52,11 @@ def towers():
 
 def scores(towers, examples):
     """Inner products of all queries and items as the service would compute them: (n_users, n_items)."""
-    query = hidden(
-        standardised(examples.queries, towers["query_mean"], towers["query_scale"]), towers, "query"
-    )
     inputs = np.concatenate([examples.text_vectors, examples.item_numbers[0]], axis=1)
-    identity = towers["item_identity"][towers["item_identity_of"]]
-    identity = identity + towers["category_vectors"][examples.categories]
-    items = item_vectors(inputs, identity, examples.log_popularity[0], towers)
-    return np.concatenate([query, np.ones((len(query), 1), np.float32)], axis=1) @ items.T
+    items = item_vectors(
+        inputs, examples.item_tastes, examples.log_sales[0], examples.item_factors[0], towers
+    )
+    return query_side(examples.queries, examples.query_tastes, examples.query_factors, towers) @ items.T
 
 
 def test_the_planted_taste_is_recovered(towers):
@@ -65,58 +73,70 @@ def test_exported_arrays_equal_the_tensorflow_model():
 
     from training import retrieval
 
-    examples = planted()
     rng = np.random.default_rng(0)
+    examples = replace(planted(), query_tastes=rng.normal(size=(N_USERS, 8)).astype(np.float32))
     scaling = {
         "query_mean": rng.normal(size=N_TASTES).astype(np.float32),
         "query_scale": rng.random(N_TASTES).astype(np.float32),
         "item_mean": rng.normal(size=N_TASTES + 3).astype(np.float32),
         "item_scale": rng.random(N_TASTES + 3).astype(np.float32),
     }
-    identity = identity_of(examples.item, N_ITEMS, 60)
-    model = retrieval.two_tower_model(OPTIONS, int(identity.max()) + 1, 1)
+    model = retrieval.two_tower_model(OPTIONS, 8)
+    query, item = np.arange(30, dtype=np.int32), np.arange(50, dtype=np.int32)
+    batch = {"query": query, "item": item, "instant": np.array(1, dtype=np.int32)}
     held = retrieval.held_examples(examples, scaling)
-    batch = retrieval.batch_of(held, identity, np.ones(N_ITEMS))(tf.range(64, dtype=tf.int64))
-    expected = tf.reduce_sum(model.query_vectors(batch) * model.item_vectors(batch), axis=1).numpy()
-    arrays = retrieval.tower_arrays(model, identity, scaling)
-    queries = examples.queries[examples.query[:64]]
-    query = hidden(standardised(queries, arrays["query_mean"], arrays["query_scale"]), arrays, "query")
-    item, instant = examples.item[:64], examples.instant[:64]
-    items = item_vectors(
-        np.concatenate([examples.text_vectors[item], examples.item_numbers[instant, item]], axis=1),
-        arrays["item_identity"][identity[item]] + arrays["category_vectors"][examples.categories[item]],
-        examples.log_popularity[instant, item],
-        arrays,
-    )
-    actual = (np.concatenate([query, np.ones((64, 1), np.float32)], axis=1) * items).sum(axis=1)
-    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+    batch = retrieval.gathered(held, {name: tf.constant(value) for name, value in batch.items()})
+    model.query_vectors(batch), model.item_vectors(batch)
+    for weights in model.trainable_variables:
+        weights.assign(rng.normal(scale=0.3, size=weights.shape))
+    expected = tf.matmul(model.query_vectors(batch), model.item_vectors(batch), transpose_b=True).numpy()
+    at_one = replace(examples, item_numbers=examples.item_numbers[1:], item_factors=examples.item_factors[1:])
+    actual = scores(retrieval.tower_arrays(model, scaling), at_one)[:30, :50]
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_items_with_few_sales_have_no_vector_of_their_own(towers):
-    """They are placed by text and numbers alone: their row of identities is zero."""
-    identity = identity_of(np.array([0, 0, 0, 1], dtype=np.int32), 3, 2)
-    assert identity.tolist() == [1, 0, 0]
-    assert not towers["item_identity"][0].any()
+def test_learning_starts_at_the_factorisations():
+    """Before the first step the score is tastes, weighed sales and factors alone."""
+    rng = np.random.default_rng(1)
+    examples = replace(planted(), query_tastes=rng.normal(size=(N_USERS, 8)).astype(np.float32))
+    towers = train_towers(examples, [2], replace(OPTIONS, learning_rate=0.0))[0]
+    expected = examples.query_tastes @ examples.item_tastes.T + 0.14 + 0.19 + 0.13 + 0.13
+    expected += 5.0 * examples.query_factors @ examples.item_factors[0].T
+    np.testing.assert_allclose(scores(towers, examples), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_shopper_owns_is_no_negative():
+    """The mask is true for every item but those in the shopper's past, repeated items included."""
+    examples = planted()
+    items = np.array([79, 3, 76, 79], dtype=np.int32)
+    found = owned_among(examples, np.array([3, 0], dtype=np.int32), items)
+    assert found.tolist() == [[True, False, False, True], [False, False, True, False]]
+
+
+def test_a_batch_weighs_a_shopper_by_the_root_of_their_purchases():
+    """Four purchases of one shopper weigh twice as much as one of another, and weights sum to 1."""
+    examples = planted()
+    rows = np.array([*np.flatnonzero(examples.query == 0)[:4], np.flatnonzero(examples.query == 1)[0]])
+    (batch,) = week_batches(examples, rows, OPTIONS, np.random.default_rng(0))
+    assert batch["weight"][batch["query"] == 0].sum() == pytest.approx(2 / 3)
+    assert batch["weight"].sum() == pytest.approx(1.0)
 
 
 def test_a_stage_knows_nothing_of_what_follows():
     """Other purchases after a stage's end leave the towers of that stage alone, and change later ones."""
-    options = TowerOptions(dimensions=4, hidden=8, batch_size=512, epochs=1, identity_min_sales=40)
+    options = replace(OPTIONS, batch_size=512)
     examples = planted()
     late = examples.instant == 1
     other = np.where(late, (examples.item + 1) % N_ITEMS, examples.item).astype(np.int32)
     changed = replace(examples, item=other, query=np.where(late, 0, examples.query).astype(np.int32))
     first, second = (train_towers(each, [1, 2], options) for each in (examples, changed))
-    by_place = first[0]["item_identity_of"] > 0, second[0]["item_identity_of"] > 0
-    np.testing.assert_array_equal(*by_place)
-    examples = replace(examples, item_numbers=examples.item_numbers[:1])
     np.testing.assert_allclose(scores(first[0], examples), scores(second[0], examples), rtol=1e-4, atol=1e-5)
     assert np.abs(scores(first[1], examples) - scores(second[1], examples)).max() > 1e-2
 
 
 def test_training_twice_gives_the_same_towers():
     """One seed, one result."""
-    options = TowerOptions(dimensions=4, hidden=8, batch_size=512, epochs=1)
+    options = replace(OPTIONS, batch_size=512)
     first, second = (train_towers(planted(), [1, 2], options) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         for name, array in one.items():

@@ -82,8 +82,8 @@ class Shop:
 class Learnt:
     """What was learnt by the instant: arrays of the release in float64, and the towers."""
 
-    def __init__(self, release, towers, world):
-        self.release, self.towers, self.world = release, towers, world
+    def __init__(self, release, towers, space, world):
+        self.release, self.towers, self.space, self.world = release, towers, space, world
         self.arrays = {
             name: each.astype(np.float64) if each.dtype == np.float32 else each
             for name, each in release.arrays.items()
@@ -96,7 +96,8 @@ class Then:
 
     def __init__(self, shop, learnt, user):
         self.shop, self.arrays, self.place = shop, learnt.arrays, learnt.place
-        self.release, self.towers, self.world = learnt.release, learnt.towers, learnt.world
+        self.release, self.towers, self.space = learnt.release, learnt.towers, learnt.space
+        self.world = learnt.world
         self.stats, seconds = shop.raw.user_stats(user, shop.now), shop.now.timestamp()
         self.past = {  # {item: (baskets, decayed count now, days since)} of the items still in the catalogue
             item: (count, decayed * 2 ** (-(seconds - last) / 86_400 / 91), (seconds - last) / 86_400)
@@ -128,7 +129,7 @@ class Then:
         return np.maximum(inputs @ of["kernel_1"] + of["bias_1"], 0) @ of["kernel_2"] + of["bias_2"]
 
     def query_vector(self):
-        """The query tower's side from taste, department shares and the user's numbers."""
+        """The query tower's body: a network over the shopper's profile and numbers, and the mapped taste."""
         catalogue, text = self.release.catalogue, np.zeros(self.arrays["text_vectors"].shape[1])
         categories = dict.fromkeys(catalogue.category_names.tolist(), 0.0)
         for item, (_, decayed, _) in self.past.items():
@@ -137,7 +138,27 @@ class Then:
         numbers = [self.stats[name] for name in self.release.manifest["features"]["user"]]
         inputs = [text / np.linalg.norm(text), np.log1p(list(categories.values()))]
         inputs += [self.stats["user_department_shares_91d"], np.log1p(np.maximum(numbers, 0))]
-        return self.dense(np.concatenate(inputs), "query")
+        return self.dense(np.concatenate(inputs), "query") + self.taste() @ self.towers["query_map"]
+
+    def code(self, item, kind):
+        """The world's number of the item's group."""
+        world = int(np.flatnonzero(self.world.item_ids == item)[0])
+        codes = getattr(self.world, kind)
+        return (codes if kind in ("lines", "variants") else codes.codes)[world]
+
+    def taste(self):
+        """Over all groups bought from, log(1 + decayed count / 10 / shop's share) times the group's place."""
+        total = 0.0
+        for kind, places in self.space.queries.items():
+            counts = {}
+            for item, (_, decayed, _) in self.past.items():
+                group = self.shop.groups[kind][item]
+                number, sum_ = counts.get(group, (self.code(item, kind), 0.0))
+                counts[group] = number, sum_ + decayed
+            for group, (number, decayed) in counts.items():
+                lift = math.log1p(decayed / (10 * self.shop.shares[kind][group]))
+                total = total + lift * places[number].astype(np.float64)
+        return total
 
     def row(self, item):
         """Every column by name, but ranks; None where nothing is known."""
@@ -183,8 +204,9 @@ class Then:
         ]
         co_purchase = float(self.factors @ self.arrays["factor_items"][place])
         neighbours = sum(self.likeness[row] for row in took) / sum(self.likeness)
-        two_tower = float(self.query @ self.item_vector(item, numbers)) + 0.8 * math.log1p(sold)
         inputs = [math.log1p(numbers[name]) for name in INPUTS if name.startswith("item_")]
+        two_tower = float(self.query @ self.item_vector(item, numbers)) + 0.8 * co_purchase
+        two_tower += float(self.towers["query_sales"] @ inputs[:4])  # 7, 28, 91 and 182 days
         inputs += [math.log1p(len(took)), *lifts.values()]
         inputs += [math.log(max(co_purchase, 0) + 0.01), math.log(neighbours + 1e-4), two_tower]
         return {
@@ -198,17 +220,13 @@ class Then:
         }
 
     def item_vector(self, item, numbers):
-        """The item tower's side from its text and its numbers of that time."""
+        """The item tower's body from its text, its numbers of that time and its groups' places."""
         known = [numbers[name] for name in self.release.manifest["features"]["item"]]
         inputs = np.concatenate(
             [self.arrays["text_vectors"][self.place[item]], np.log1p(np.maximum(known, 0))]
         )
-        world, towers = int(np.flatnonzero(self.world.item_ids == item)[0]), self.towers
-        category = self.release.catalogue.category_names.tolist().index(
-            self.shop.groups["categories"][item][0]
-        )
-        identity = towers["item_identity"][world % len(towers["item_identity"])]
-        return self.dense(inputs, "item") + identity + towers["category_vectors"][category]
+        places = sum(each[self.code(item, kind)] for kind, each in self.space.items.items())
+        return self.dense(inputs, "item") + places
 
 
 @pytest.fixture(scope="module")
@@ -218,9 +236,9 @@ def shop(installation, raw, window):
 
 
 @pytest.fixture(scope="module")
-def learnt(pooled, towers, world):
+def learnt(pooled, towers, space, world):
     """What was learnt by the window's instant."""
-    return Learnt(pooled.release, towers, world)
+    return Learnt(pooled.release, towers, space, world)
 
 
 def expected_ranks(scores, place):
