@@ -109,8 +109,8 @@ def ordered(
     """
     order, newcomer = best_first(scores, candidates.items), None
     if candidates.newcomer is not None:
-        unknown = np.isnan(candidates.scores).all(axis=1)
-        order = np.concatenate([order[~unknown[order]], order[unknown[order]]])
+        unknown = np.asarray(np.isnan(candidates.scores).all(axis=1))[order]
+        order = np.concatenate([order[~unknown], order[unknown]])
         newcomer = int(np.flatnonzero(order == candidates.newcomer)[0])
     has_features = ~np.isnan(item_features[order]).all(axis=1)
     kept, turned_away = rules.apply(

@@ -3,49 +3,42 @@
 Two sets at each cut: `cold`, first sold in the test window, and `few_sales`, sold within half a year before
 it but in fewer than FEW baskets ever. Each is ranked for the shoppers who bought something of it that they
 had never bought. Models: ids alone, structured columns (lifts of the item's groups, and how those sell),
-BERT's text affinity, and both; weights are fitted on the ranker's windows, where other items were cold.
+BERT's text affinity, and both; weights are fitted on the last of the ranker's windows, on what was first
+sold in them.
 
 Which items will be first sold in a window is known only after it: the figures compare models, and say
 nothing of how good a list of a shop's novelties would be.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bentos.affinity import lifts, shop_share
 from bentos.candidates import opinions
 from bentos.index import best
 from bentos.release import Release
 from bentos.shopper import Shopper
-from feature_repo.pair_features import GROUPS, Floats, Groups, PastPurchases, Positions
+from feature_repo.pair_features import Floats, PastPurchases, Positions
 from feature_repo.positions import positions_of
+from training.cold_shelf import INPUTS, Shelf, Shop, shelf_of
 from training.fit import Instant, Sources
 from training.held_out import HeldOut, held_out
 from training.per_shopper import DEPTH, summary, values_of
 from training.point_in_time import entity_frame, user_rows
 from training.pool import PoolRows, fitted_weights
+from training.rankings import shoppers_of
 from training.shoppers import shopper_at
 from training.split import CATALOGUE_WEEKS, Split, Window
-from training.text_affinity import TextAffinity, text_codes
-from training.world import World, world_before
 
 FEW = 5
 DRAWN = 60  # items not bought, for each shopper, that the weights are fitted against
 SHOPPERS = 400  # of each window, to fit on
-TASKS = MappingProxyType({"cold": 4, "few_sales": 1})  # and of how many windows the weights are fitted
-# Rows of `Shelf.inputs`.
-INPUTS = (
-    *(f"lift_{name}" for name in GROUPS),
-    *(f"demand_{name}" for name in GROUPS),
-    *(f"size_{name}" for name in GROUPS),
-    "text",
-)
+WINDOWS = 2  # of the ranker's, the last, to fit on
+TASKS = ("cold", "few_sales")
 STRUCTURED = len(INPUTS) - 1
 MODELS: Mapping[str, NDArray[np.intp]] = MappingProxyType(
     {
@@ -57,50 +50,6 @@ MODELS: Mapping[str, NDArray[np.intp]] = MappingProxyType(
 Report = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Shop:
-    """Where the items' facts come from: tables, and every item sold up to the end of the test."""
-
-    sources: Sources
-    world: World
-    text_codes: Positions  # (n_world,)
-
-    @classmethod
-    def until(cls, sources: Sources, end: datetime) -> "Shop":
-        """The items sold before an instant."""
-        world = world_before(sources.warehouse, sources.store, end)
-        return cls(sources, world, text_codes(world.text_vectors))
-
-
-def world_groups(world: World) -> Groups:
-    """Groups of every item of the world."""
-    return Groups(
-        departments=world.departments.codes,
-        categories=world.categories.codes,
-        types=world.types.codes,
-        manufacturers=world.manufacturers.codes,
-        lines=world.lines,
-        variants=world.variants,
-    )
-
-
-@dataclass(frozen=True)
-class Shelf:
-    """One set of cold items as of an instant, and what is known of them."""
-
-    items: Positions  # (n_cold,) in the world, sorted
-    groups: Groups  # of the whole world
-    shop: Mapping[str, Floats]  # shares by kind of group
-    appeal: Floats  # (2 * n_kinds, n_cold) the same for everybody: demand, then size, of each group
-    text: TextAffinity
-
-    def inputs(self, past: PastPurchases) -> Floats:
-        """What speaks for each item to one shopper: (n_inputs, n_cold), rows as INPUTS."""
-        lifted = lifts(past, self.groups, self.shop)
-        own = [lifted[name][getattr(self.groups, name)[self.items]] for name in GROUPS]
-        return np.concatenate([np.stack(own), self.appeal, self.text.lifts(past)[None]], dtype=np.float32)
-
-
 def cold_ids(sources: Sources, window: Window, task: str) -> list[str]:
     """Ids of the cold items of a window, sorted: its novelties, or what was little sold before it."""
     if task == "cold":
@@ -109,51 +58,18 @@ def cold_ids(sources: Sources, window: Window, task: str) -> list[str]:
     return sources.warehouse.rarely_sold(since, window.instant, fewer_than=FEW)
 
 
-def shelf_of(shop: Shop, window: Window, ids: Sequence[str]) -> Shelf:
-    """The shelf of some items as of a window's instant."""
-    world = shop.world
-    items = np.searchsorted(world.item_ids, np.asarray(ids, dtype=np.str_)).astype(np.int32)
-    month, quarter = (world_baskets(shop, window, weeks) for weeks in (4, 13))
-    groups = world_groups(world)
-    codes = [getattr(groups, name) for name in GROUPS]
-    demand = [np.bincount(code, weights=month)[code[items]] for code in codes]
-    size = [np.bincount(code, weights=quarter > 0)[code[items]] for code in codes]
-    return Shelf(
-        items=items,
-        groups=groups,
-        shop={name: shop_share(code, quarter) for name, code in zip(GROUPS, codes, strict=True)},
-        appeal=np.log1p(np.stack([*demand, *size])).astype(np.float32),
-        text=TextAffinity.of(world.text_vectors, shop.text_codes, quarter, items),
-    )
-
-
-def world_baskets(shop: Shop, window: Window, weeks: int) -> Floats:
-    """Baskets that held each item of the world in the last weeks before a window: (n_world,)."""
-    sources, world = shop.sources, shop.world
-    since = sources.calendar.start(window.first - weeks)
-    found = sources.warehouse.basket_counts(since, window.instant)
-    items = positions_of(world.item_ids, found["item_id"].to_numpy(dtype=np.str_))
-    return np.bincount(items, weights=found["baskets"], minlength=len(world)).astype(np.float32)
-
-
 def buyers_of(sources: Sources, window: Window, ids: Sequence[str]) -> HeldOut:
     """Shoppers who bought cold items for the first time; what they bought, as positions in sorted `ids`."""
     warehouse, purchases = sources.warehouse, sources.warehouse.purchases(window)
+    bought, before = purchases[purchases["item_id"].isin(ids)], warehouse.ever_bought(window.instant)
     return held_out(
-        purchases[purchases["item_id"].isin(set(ids))],
-        warehouse.ever_bought(window.instant),
+        bought,
+        before[before["user_id"].isin(bought["user_id"]) | before["item_id"].isin(ids)],
         warehouse.trip_counts(window),
         known=warehouse.user_ids(window.instant),
         item_ids=np.asarray(ids, dtype=np.str_),
         task="discover",
     )
-
-
-def shoppers_at(shop: Shop, window: Window, user_ids: Sequence[str]) -> list[Shopper]:
-    """Shoppers as of a window's instant, their past as positions in the world."""
-    entities = entity_frame("user_id", user_ids, [window.instant])
-    users = user_rows(shop.sources.store, entities, shop.world.item_ids.tolist())
-    return [shopper_at(users, row, window.instant) for row in range(len(users))]
 
 
 def drawn_rows(shelf: Shelf, past: PastPurchases, bought: Positions, rng: np.random.Generator) -> PoolRows:
@@ -168,19 +84,20 @@ def drawn_rows(shelf: Shelf, past: PastPurchases, bought: Positions, rng: np.ran
     )
 
 
-def window_rows(shop: Shop, window: Window, task: str) -> list[PoolRows]:
+def window_rows(shop: Shop, window: Window) -> list[PoolRows]:
     """Rows of one window to fit the weights on."""
-    ids = cold_ids(shop.sources, window, task)
+    ids = cold_ids(shop.sources, window, "cold")
     held = buyers_of(shop.sources, window, ids)
     if not len(held):
         return []
     rng = np.random.default_rng(window.first)
     chosen = np.sort(rng.permutation(len(held))[:SHOPPERS])
     shelf = shelf_of(shop, window, ids)
-    shoppers = shoppers_at(shop, window, [held.user_ids[number] for number in chosen])
+    entities = entity_frame("user_id", [held.user_ids[number] for number in chosen], [window.instant])
+    users = user_rows(shop.sources.store, entities, shop.world.item_ids.tolist())
     return [
-        drawn_rows(shelf, who.past, held.bought[number], rng)
-        for number, who in zip(chosen, shoppers, strict=True)
+        drawn_rows(shelf, shopper_at(users, row, window.instant).past, held.bought[number], rng)
+        for row, number in enumerate(chosen)
     ]
 
 
@@ -196,14 +113,18 @@ def model_weights(rows: Sequence[PoolRows]) -> dict[str, Floats]:
 
 
 def lists_of(
-    shelf: Shelf, shoppers: Sequence[Shopper], weights: Mapping[str, Floats]
+    shelf: Shelf, shoppers: Sequence[Shopper], catalogue: Positions, weights: Mapping[str, Floats]
 ) -> dict[str, NDArray[np.int32]]:
-    """Each model's lists over the shelf, (n_shoppers, DEPTH), -1 where shorter; nothing bought before."""
+    """Each model's lists over the shelf, (n_shoppers, DEPTH), -1 where shorter; nothing bought before.
+
+    `catalogue` (n_catalogue,) are the positions in the world of what the shoppers' past points to.
+    """
     matrix = np.stack(list(weights.values()))
     lists = {model: np.full((len(shoppers), DEPTH), -1, dtype=np.int32) for model in weights}
     for row, who in enumerate(shoppers):
-        allowed = ~np.isin(shelf.items, who.past.items)
-        for model, scores in zip(weights, matrix @ shelf.inputs(who.past), strict=True):
+        past = replace(who.past, items=catalogue[who.past.items])
+        allowed = ~np.isin(shelf.items, past.items)
+        for model, scores in zip(weights, matrix @ shelf.inputs(past), strict=True):
             items = best(scores, DEPTH, among=allowed)
             lists[model][row, : len(items)] = items
     return lists
@@ -219,22 +140,20 @@ def random_lists(n_shoppers: int, n_items: int, *, seed: int = 0) -> NDArray[np.
 
 
 def source_lists(
-    instant: Instant, release: Release, ids: Sequence[str], user_ids: Sequence[str]
+    release: Release, ids: Sequence[str], shoppers: Sequence[Shopper]
 ) -> dict[str, NDArray[np.int32]]:
     """Lists of the release's own sources over little sold items: positions in `ids`, as `lists_of`.
 
-    `ids_only` is what co-purchase says, which knows items by number alone.
+    `ids_only` is what co-purchase says, which knows items by number alone. The shoppers' past are positions
+    in the release's catalogue.
     """
     place = positions_of(release.catalogue.item_ids, np.asarray(ids, dtype=np.str_))
-    row_of = {user: row for row, user in enumerate(instant.users.user_ids.tolist())}
-    now = datetime.fromisoformat(release.manifest["as_of"])
-    lists = {name: np.full((len(user_ids), DEPTH), -1, dtype=np.int32) for name in ("ids_only", "two_tower")}
-    for row, user_id in enumerate(user_ids):
-        who = shopper_at(instant.users, row_of[user_id], now, instant.place)
-        thought = opinions(release, who).scores
+    lists = {name: np.full((len(shoppers), DEPTH), -1, dtype=np.int32) for name in ("ids_only", "two_tower")}
+    for row, who in enumerate(shoppers):
+        thought = opinions(release, who)
         allowed = (place >= 0) & ~np.isin(place, who.past.items)
         for name, source in (("ids_only", "co_purchase"), ("two_tower", "two_tower")):
-            items = best(thought[source][place], DEPTH, among=allowed)
+            items = best(thought.scores[source][place], DEPTH, among=allowed)
             lists[name][row, : len(items)] = items
     return lists
 
@@ -244,21 +163,22 @@ def measured(
 ) -> pd.DataFrame:
     """Values per shopper of every model on both sets of cold items; empty where nobody bought any."""
     shop = Shop.until(sources, split.test.end)
+    rows = [row for one in split.ranker[-WINDOWS:] for row in window_rows(shop, one)]
+    weights = model_weights(rows) if rows else {}
     found = [pd.DataFrame()]
-    for task, windows in TASKS.items():
-        rows = [row for one in split.ranker[-windows:] for row in window_rows(shop, one, task)]
+    for task in TASKS:
         ids = cold_ids(sources, split.test, task)
         held = buyers_of(sources, split.test, ids)
-        if not rows or not len(held):
+        if not weights or not len(held):
             report(f"{task:<8} nobody bought any; not measured")
             continue
-        shelf = shelf_of(shop, split.test, ids)
+        shoppers = shoppers_of(instant, held.user_ids, split.test.instant)
         if task == "cold":
             lists = {"ids_only": random_lists(len(held), len(ids))}
         else:
-            lists = source_lists(instant, release, ids, held.user_ids)
-        shoppers = shoppers_at(shop, split.test, held.user_ids)
-        lists |= lists_of(shelf, shoppers, model_weights(rows))
+            lists = source_lists(release, ids, shoppers)
+        catalogue = positions_of(shop.world.item_ids, release.catalogue.item_ids)
+        lists |= lists_of(shelf_of(shop, split.test, ids), shoppers, catalogue, weights)
         for model, ranked in lists.items():
             values = values_of(model, task, held, ranked, len(ids))
             report(summary(values))
