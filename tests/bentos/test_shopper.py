@@ -22,13 +22,19 @@ def test_past_is_what_a_loop_over_the_slots_gives():
     positions[rng.random(50) < 0.3] = -1
     counts, decayed = rng.integers(1, 9, 50), rng.uniform(0, 9, 50).astype(np.float32)
     times = int(NOW.timestamp()) - rng.integers(0, 300 * 86_400, 50)
-    past = past_purchases(positions, counts, decayed, times, NOW)
-    slots = zip(positions.tolist(), counts.tolist(), decayed.tolist(), times.tolist(), strict=True)
+    first_times, baskets = times - rng.integers(0, 60 * 86_400, 50), rng.integers(1, 80, 50)
+    past = past_purchases(positions, counts, decayed, first_times, times, baskets, NOW)
+    columns = (positions, counts, decayed, times, first_times, baskets)
+    slots = zip(*(column.tolist() for column in columns), strict=True)
     held = sorted(slot for slot in slots if slot[0] >= 0)
     days = [(NOW.timestamp() - slot[3]) / 86_400 for slot in held]
     assert past.items.tolist() == [slot[0] for slot in held]
     assert past.counts.tolist() == [slot[1] for slot in held]
     np.testing.assert_allclose(past.days_since, days, rtol=1e-6)
+    first = [(NOW.timestamp() - slot[4]) / 86_400 for slot in held]
+    np.testing.assert_allclose(past.days_since_first, first, rtol=1e-6)
+    # The latest basket may have held only what the catalogue no longer has: it counts all the same.
+    assert past.baskets_since.tolist() == [max(baskets) - slot[5] for slot in held]
     expected = [slot[2] * 0.5 ** (day / 91) for slot, day in zip(held, days, strict=True)]
     np.testing.assert_allclose(past.decayed, expected, rtol=1e-5)
     assert {array.dtype for array in (past.counts, past.decayed, past.days_since)} == {np.dtype(np.float32)}
@@ -37,7 +43,8 @@ def test_past_is_what_a_loop_over_the_slots_gives():
 def test_purchase_after_now_is_of_today():
     """A row that is newer than the clock has no negative age and no weight above its own."""
     later = int((NOW + timedelta(days=3)).timestamp())
-    past = past_purchases(np.array([4]), np.array([2]), np.array([1.5]), np.array([later]), NOW)
+    times, baskets = np.array([later]), np.array([9])
+    past = past_purchases(np.array([4]), np.array([2]), np.array([1.5]), times, times, baskets, NOW)
     assert (past.days_since.tolist(), past.decayed.tolist()) == ([0.0], [1.5])
 
 

@@ -14,6 +14,7 @@ from feature_repo.shop_calendar import ShopCalendar
 from training import panel
 from training.fit import Sources, learnt_by
 from training.panel import panel_of
+from training.taste_space import TasteSpace
 from training.warehouse import Warehouse
 
 CALENDAR = ShopCalendar("America/New_York", pd.Timestamp("2016-12-26").date())
@@ -143,7 +144,8 @@ def learnt(folder, lines, users):
     frame.to_parquet(settings.table("transactions"))
     pq.write_table(pa.table({"item_id": IDS.tolist()}), settings.table("items"))
     sources = Sources(Warehouse(settings), store=None, calendar=CALENDAR, department_slots=[""])
-    return learnt_by(sources, SimpleNamespace(item_ids=IDS), {}, users, NOW, PLACE, 1)
+    world = SimpleNamespace(item_ids=IDS)
+    return learnt_by(sources, world, {}, TasteSpace({}, {}), users, NOW, PLACE, 1)
 
 
 @pytest.fixture
