@@ -10,8 +10,7 @@ from plain_held_out import held_of
 from training import per_shopper, quality_records
 from training.held_out import HeldOut
 from training.per_shopper import COVERAGE, CTR_PROXY, NOVELTY, REPEATS, candidate_values, values_of
-from training.quality_records import cut_label, pools
-from training.quality_records import LIFTED
+from training.quality_records import LIFTED, cut_label, pools
 from training.quality_records import quality_records as records_of
 
 METRICS = ("recall@10", "recall@20", "recall@100", "recall@500", "ndcg@10", CTR_PROXY)
