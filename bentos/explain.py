@@ -13,6 +13,8 @@ OFTEN = 0.02
 
 def reason(release: Release, shopper: Shopper, candidates: Candidates, row: int) -> str:
     """Why candidate `row` is recommended, in words."""
+    if row == candidates.newcomer:
+        return "New in the shop, of a kind that you buy"
     item = int(candidates.items[row])
     past = shopper.past
     place = int(np.searchsorted(past.items, item))

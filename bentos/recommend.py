@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bentos import legacy_rules, rules
-from bentos.candidates import TASKS, Candidates, draw
+from bentos.candidates import TASKS, Candidates
 from bentos.explain import reason
+from bentos.newcomers import draw_with_newcomer
 from bentos.release import Release
 from bentos.scoring import best_first, margins, matrix
 from bentos.shopper import Shopper, shopper
@@ -102,11 +103,18 @@ def ranked(
 def ordered(
     release: Release, candidates: Candidates, scores: Floats, item_features: Floats, *, k: int
 ) -> Ranking:
-    """Order scored candidates, best first, and apply the rules for `k` slots."""
-    order = best_first(scores, candidates.items)
+    """Order scored candidates, best first, and apply the rules for `k` slots.
+
+    A newcomer that no source drew comes last before the rules: its score knows too little to place it.
+    """
+    order, newcomer = best_first(scores, candidates.items), None
+    if candidates.newcomer is not None:
+        unknown = np.asarray(np.isnan(candidates.scores).all(axis=1))[order]
+        order = np.concatenate([order[~unknown], order[unknown]])
+        newcomer = int(np.flatnonzero(order == candidates.newcomer)[0])
     has_features = ~np.isnan(item_features[order]).all(axis=1)
     kept, turned_away = rules.apply(
-        candidates.items[order], has_features, release.catalogue, k, release.rules
+        candidates.items[order], has_features, release.catalogue, k, release.rules, newcomer=newcomer
     )
     return Ranking(candidates=candidates, order=order[kept], scores=scores, turned_away=turned_away)
 
@@ -170,7 +178,7 @@ def recommend(
             degraded = ("unknown user: top sellers",)
         else:
             who, feature_time = shopper(row, release, now), row.get("event_timestamp")
-            candidates = draw(release, who, task)
+            candidates = draw_with_newcomer(release, who, task)
             watch.lap("candidates")
             item_features = features.read_items(release.catalogue.item_ids[candidates.items].tolist())
             watch.lap("items")

@@ -18,7 +18,12 @@ from feature_repo.pair_features import Positions
 
 Mask = NDArray[np.bool_]
 DEFAULT_RULES = Path(__file__).with_name("rules.yaml")
-PARAMETERS = {"available": {"enabled"}, "blocked": {"item_ids", "departments"}, "category_cap": {"share"}}
+PARAMETERS = {
+    "available": {"enabled"},
+    "blocked": {"item_ids", "departments"},
+    "category_cap": {"share"},
+    "newcomer": {"enabled", "days", "lift"},
+}
 
 
 class RulesError(ValueError):
@@ -49,7 +54,19 @@ def checked_rules(rules: object) -> dict[str, Any]:
     share = (rules.get("category_cap") or {}).get("share", 1.0)
     if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 < share <= 1:
         raise RulesError(f"category_cap.share is {share!r}; use a number above 0, up to 1")
+    check_newcomer(rules.get("newcomer") or {})
     return dict(rules)
+
+
+def check_newcomer(rule: Mapping[str, Any]) -> None:
+    """Nothing, or RulesError: where it is enabled, both bounds must be given."""
+    enabled = rule.get("enabled", False)
+    if not isinstance(enabled, bool):
+        raise RulesError(f"newcomer.enabled is {enabled!r}; use true or false")
+    for name, least in (("days", 0), ("lift", 1)):
+        value = rule.get(name, None if enabled else least)
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value < math.inf:
+            raise RulesError(f"newcomer.{name} is {value!r}; use a number from {least}")
 
 
 def available(has_features: Mask, rules: Mapping[str, Any]) -> Mask:
@@ -82,13 +99,40 @@ def within_category_cap(items: Positions, catalogue: Catalogue, k: int, rules: M
     return np.asarray(place < cap)
 
 
+def newcomer_last(
+    order: NDArray[np.intp],
+    newcomer: int,
+    items: Positions,
+    catalogue: Catalogue,
+    k: int,
+    rules: Mapping[str, Any],
+) -> NDArray[np.intp]:
+    """An order of `items` with the one at `newcomer` brought forward to slot k.
+
+    Nothing moves where it was turned away, stands before slot k already, would be one too many of its
+    category, or where there is but one slot.
+    """
+    tried = np.append(order[: k - 1], newcomer)
+    behind = order[k - 1 :]
+    if k == 1 or newcomer not in behind or not within_category_cap(items[tried], catalogue, k, rules)[-1]:
+        return order
+    return np.concatenate([tried, behind[behind != newcomer]])
+
+
 def apply(
-    items: Positions, has_features: Mask, catalogue: Catalogue, k: int, rules: Mapping[str, Any]
+    items: Positions,
+    has_features: Mask,
+    catalogue: Catalogue,
+    k: int,
+    rules: Mapping[str, Any],
+    *,
+    newcomer: int | None = None,
 ) -> tuple[NDArray[np.intp], dict[str, int]]:
     """Order of candidates after the rules, and how many each rule turned away.
 
     `items` are best first, `has_features` aligned. Unavailable and blocked items leave for good; those above
-    a cap leave the first k slots, as far as others can fill them, and keep their order behind.
+    a cap leave the first k slots, as far as others can fill them, and keep their order behind. What stands at
+    `newcomer` is tried in the last of the slots.
     """
     sold = available(has_features, rules)
     wanted = not_blocked(items, catalogue, rules)
@@ -103,4 +147,6 @@ def apply(
         "blocked": int((sold & ~wanted).sum()),
         "category_cap": int((~np.isin(kept[:k], order[:k])).sum()),
     }
+    if newcomer is not None:
+        order = newcomer_last(order, newcomer, items, catalogue, k, rules)
     return order, turned_away

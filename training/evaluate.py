@@ -1,4 +1,4 @@
-"""Measure a release at its cut: every model of its own, both tasks, a value for each shopper.
+"""Measure a release at its cut: every model of its own, both tasks and cold items, a value for each shopper.
 
 In: a release and the point-in-time rows of the cut. Out: values per shopper, from which
 `training.quality_records` makes figures with intervals.
@@ -10,6 +10,7 @@ import pandas as pd
 
 from bentos.candidates import TASKS
 from bentos.release import Release
+from training import cold_items
 from training.fit import Instant, Sources
 from training.held_out import held_out_of
 from training.per_shopper import CANDIDATES, candidate_values, summary, values_of
@@ -32,7 +33,8 @@ def measured(
 ) -> pd.DataFrame:
     """Values per shopper of the stack, of its candidates, of retrieval alone and of the rules.
 
-    With `promoted` rankers also of the stack that knows the promotions of the week after the cut.
+    With `promoted` rankers also of the stack that knows the promotions of the week after the cut. Then of
+    models of cold items, which have tasks of their own.
     """
     coming = None
     if promoted:
@@ -50,4 +52,5 @@ def measured(
                 values = values_of(model, task, held, lists, len(catalogue))
             report(summary(values))
             found.append(values)
+    found.append(cold_items.measured(sources, split, instant, release, report))
     return pd.concat(found, ignore_index=True)

@@ -24,10 +24,16 @@ MODEL_NAMES = {  # in the order of display
     "als": "ALS",
     "item_knn": "item k-NN",
     "tifu_knn": "TIFU k-NN",
+    "ids_only": "ids only",
+    "structured": "structured columns",
+    "bert": "BERT alone",
+    "structured_and_bert": "structured columns + BERT",
 }
 TASK_NAMES = {
     "all": "All purchases",
     "discover": "Discover: only items new to the shopper",
+    "cold": "Cold items: first sold in the test window, among themselves",
+    "few_sales": "Items of fewer than 5 sales, among themselves",
 }
 COLUMNS = ("recall@10", "recall@20", "recall@100", "ndcg@10", "hit@10", "coverage@10")
 WITH_INTERVAL = ("recall@10", "recall@100", "ctr_proxy@10")

@@ -23,6 +23,10 @@ LIFTED = ("recall@10", "recall@20", "recall@100", "ndcg@10", CTR_PROXY)  # of th
 BEATEN_FIRST = ("segment", "buy_again")
 RETRIEVAL_LIFTED = ("recall@100", "recall@500")  # retrieval is judged by what it holds, not by its order
 RETRIEVAL_LIFTS = MappingProxyType({"two_tower": ("als", "ease")})
+COLD_LIFTED = ("recall@10", "recall@100")
+COLD_LIFTS = MappingProxyType(
+    {"structured": ("ids_only",), "structured_and_bert": ("ids_only", "structured")}
+)
 
 UNITS = MappingProxyType({NOVELTY: "bits"})  # all other figures are shares
 
@@ -94,7 +98,7 @@ def _figures(frame: pd.DataFrame, model: str) -> Iterator[Record]:
 
 
 def _pairs(models: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """(model, over which, in which metrics): the stack over each, then retrieval over its peers.
+    """(model, over which, in which metrics): the stack over each, then others over their peers.
 
     Nothing but the stack itself is set against the stack that knows promotions: all others know none.
     """
@@ -105,8 +109,9 @@ def _pairs(models: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         yield from ((STACK, over, LIFTED) for over in (*first, *others))
         if WITH_PROMOTIONS in models:
             yield WITH_PROMOTIONS, STACK, LIFTED
-    for model, peers in RETRIEVAL_LIFTS.items():
-        yield from ((model, over, RETRIEVAL_LIFTED) for over in peers if {model, over} <= set(models))
+    for lifts, metrics in ((RETRIEVAL_LIFTS, RETRIEVAL_LIFTED), (COLD_LIFTS, COLD_LIFTED)):
+        for model, peers in lifts.items():
+            yield from ((model, over, metrics) for over in peers if {model, over} <= set(models))
 
 
 def _lifts(frames: Frames, model: str, over: str, metrics: Sequence[str]) -> Iterator[Record]:

@@ -15,6 +15,7 @@ from bentos import legacy_rules
 from bentos.candidates import draw, opinions
 from bentos.index import best
 from bentos.legacy_rules import LEGACY_RULES
+from bentos.newcomers import draw_with_newcomer
 from bentos.recommend import ranked
 from bentos.release import Release
 from bentos.shopper import Shopper
@@ -46,7 +47,7 @@ def shown(
     stack that knows the promotions of the coming week.
     """
     thought = opinions(release, who)
-    candidates = draw(release, who, task, thought)
+    candidates = draw_with_newcomer(release, who, task, thought)
     features = instant.item_features[candidates.items]
     allowed = np.ones(len(release.catalogue.item_ids), dtype=bool)
     if task == "discover":

@@ -66,6 +66,24 @@ class Warehouse:
         )
         return sorted(found["item_id"].tolist())
 
+    def first_sold(self, after: datetime, until: datetime) -> list[str]:
+        """Items whose first sale falls after one instant and up to another, sorted."""
+        found = self.frame(
+            "SELECT item_id FROM transactions WHERE quantity > 0 GROUP BY item_id"
+            " HAVING min(event_timestamp) > ? AND min(event_timestamp) <= ?",
+            [after, until],
+        )
+        return sorted(found["item_id"].tolist())
+
+    def rarely_sold(self, since: datetime, before: datetime, *, fewer_than: int) -> list[str]:
+        """Items sold between two instants, but in fewer baskets than some ever before the second; sorted."""
+        found = self.frame(
+            "SELECT item_id FROM transactions WHERE quantity > 0 AND event_timestamp < $2 GROUP BY item_id"
+            " HAVING max(event_timestamp) >= $1 AND count(DISTINCT (user_id, basket_id)) < $3",
+            [since, before, fewer_than],
+        )
+        return sorted(found["item_id"].tolist())
+
     def items(self) -> pd.DataFrame:
         """The items table by item_id: titles, groups, brand, manufacturer, size."""
         return self.frame(

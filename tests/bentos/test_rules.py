@@ -63,7 +63,12 @@ def test_the_cap_always_leaves_one_slot(release):
 
 def test_the_shipped_rules_are_valid():
     """The default rule file loads."""
-    assert set(load_rules(DEFAULT_RULES)) == {"available", "blocked", "category_cap"}
+    assert set(load_rules(DEFAULT_RULES)) == {"available", "blocked", "category_cap", "newcomer"}
+
+
+def test_newcomers_are_not_tried_unless_a_shop_asks():
+    """The shipped rules leave the last slot to the ranker."""
+    assert load_rules(DEFAULT_RULES)["newcomer"]["enabled"] is False
 
 
 @pytest.mark.parametrize(
@@ -75,6 +80,11 @@ def test_the_shipped_rules_are_valid():
         ({"category_cap": {"share": 0}}, "category_cap.share is 0"),
         ({"category_cap": {"share": True}}, "category_cap.share is True"),
         ({"category_cap": {"share": "half"}}, "category_cap.share is 'half'"),
+        ({"newcomer": {"enabled": "yes"}}, "newcomer.enabled is 'yes'"),
+        ({"newcomer": {"enabled": True, "days": 28}}, "newcomer.lift is None"),
+        ({"newcomer": {"enabled": True, "days": True, "lift": 4}}, "newcomer.days is True"),
+        ({"newcomer": {"days": -1}}, "newcomer.days is -1"),
+        ({"newcomer": {"lift": 0.5}}, "newcomer.lift is 0.5"),
     ],
 )
 def test_a_bad_rule_file_is_refused_by_name(rules, message):
