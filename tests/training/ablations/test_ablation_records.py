@@ -43,7 +43,7 @@ def test_text_has_a_row_per_variant():
     )
     task, header, whole, variant = lines(records).split("\n\n")[0].splitlines()
     assert task == "all"
-    assert header.split()[-4:] == list(LIFTED)
+    assert header.split()[-len(LIFTED) :] == list(LIFTED)
     assert whole.split()[0] == WHOLE
     assert variant.startswith("ranker without lifts ")
     assert variant.count("-10.0 [-10.0, -10.0]") == len(LIFTED)
