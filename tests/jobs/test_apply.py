@@ -89,5 +89,5 @@ def test_stale_objects_name_services_first(settings):
     store = open_store(settings)
     assert apply.stale_objects(store, ALL) == []
     kinds = [type(each).__name__ for each in apply.stale_objects(store, [])]
-    order = ["FeatureService"] * 3 + ["FeatureView"] * 4 + ["FileSource"] * 4 + ["Entity"] * 2
+    order = ["FeatureService"] * 4 + ["FeatureView"] * 5 + ["FileSource"] * 5 + ["Entity"] * 2
     assert [kind for kind in kinds if kind in order] == order
