@@ -20,7 +20,7 @@ from feature_repo.settings import Settings
 from jobs.benches.point_in_time import be_quiet
 
 WEEKS = 12  # of purchases to learn from; the last 8 are no part of the taste space
-WARM_UP, STEPS, ROUNDS = 20, 60, 3
+WARM_UP, STEPS, ROUNDS = 40, 60, 3  # a week ends in the warm-up: TensorFlow traces its smaller last batch
 Record = dict[str, Any]
 Batch = dict[str, NDArray[Any]]
 
