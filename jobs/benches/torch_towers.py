@@ -32,7 +32,9 @@ class TorchTowers:
         self.columns = {name: _tensor(value) for name, value in held.items()}
         scaling = ("query_mean", "query_scale", "item_mean", "item_scale")
         self.weights = {
-            name: _tensor(value).requires_grad_() for name, value in arrays.items() if name not in scaling
+            name: _tensor(value).clone().requires_grad_()
+            for name, value in arrays.items()
+            if name not in scaling
         }
         # Keras' epsilon; fused is the fastest that PyTorch has on CPUs.
         self.adam = torch.optim.Adam(list(self.weights.values()), options.learning_rate, eps=1e-7, fused=True)
@@ -41,17 +43,17 @@ class TorchTowers:
         """The towers' inputs of one batch of `week_batches`."""
         held, instant = self.columns, int(batch["instant"])
         given = {name: _tensor(batch[name]) for name in ("query", "item", "probability", "allowed", "weight")}
-        item, query = given["item"], given["query"]
-        inputs = self.torch.cat([held["text"][item], held["numbers"][instant][item]], dim=1)
+        item, query, rows = given["item"], given["query"], self.torch.index_select
+        inputs = self.torch.cat([rows(held["text"], 0, item), rows(held["numbers"][instant], 0, item)], dim=1)
         return {
             **given,
-            "queries": held["queries"][query],
-            "query_tastes": held["query_tastes"][query],
-            "query_factors": held["query_factors"][query],
+            "queries": rows(held["queries"], 0, query),
+            "query_tastes": rows(held["query_tastes"], 0, query),
+            "query_factors": rows(held["query_factors"], 0, query),
             "items": ((inputs - held["item_mean"]) * held["item_scale"]).clamp(-CLIP, CLIP),
-            "item_tastes": held["item_tastes"][item],
-            "sales": held["sales"][instant][item],
-            "item_factors": held["item_factors"][int(held["fit"][instant])][item],
+            "item_tastes": rows(held["item_tastes"], 0, item),
+            "sales": rows(held["sales"][instant], 0, item),
+            "item_factors": rows(held["item_factors"][int(held["fit"][instant])], 0, item),
         }
 
     def tower(self, name: str, inputs: Any) -> Any:
@@ -92,8 +94,8 @@ class TorchTowers:
 
 
 def _tensor(value: NDArray[Any]) -> Any:
-    """A tensor of its own memory; positions become int64, by which PyTorch gathers fastest."""
+    """A tensor, in the array's own memory if it can be; positions become int64, by which PyTorch gathers."""
     import torch
 
-    copied = torch.from_numpy(np.array(value))
-    return copied if copied.is_floating_point() or copied.dtype == torch.bool else copied.long()
+    shared = torch.from_numpy(value if value.flags.writeable else value.copy())
+    return shared if shared.is_floating_point() or shared.dtype == torch.bool else shared.long()
