@@ -32,12 +32,11 @@ BROUGHT = 100  # a source is said to have brought the candidates that it holds f
 
 @dataclass(frozen=True)
 class Candidates:
-    """Items to rank, in catalogue order but for a newcomer, with each source's score."""
+    """Items to rank, in catalogue order, with each source's score."""
 
     items: Positions  # (n,)
     scores: Floats  # (n, n_sources), columns in the order of SOURCES; NaN where a source has no opinion
     lifts: Floats  # (n, n_kinds of groups), in the order of GROUPS
-    newcomer: int | None = None  # row of the one that the rules may try in the last slot
 
     @cached_property
     def ranks(self) -> Floats:
@@ -45,14 +44,12 @@ class Candidates:
         return ranks(self.scores)
 
     def sources_of(self, row: int) -> tuple[str, ...]:
-        """Names of the sources that hold one candidate for one of their best, the surest first.
-
-        Of the newcomer it is said first that it is one.
-        """
+        """Names of the sources that hold one candidate for one of their best, the surest first."""
         places = self.ranks[row]
         order = np.argsort(places, kind="stable")
-        names = (SOURCES[place] for place in order if places[place] < BROUGHT and SOURCES[place] != "pool")
-        return (*(["newcomer"] if row == self.newcomer else []), *names)
+        return tuple(
+            SOURCES[place] for place in order if places[place] < BROUGHT and SOURCES[place] != "pool"
+        )
 
 
 @dataclass(frozen=True)

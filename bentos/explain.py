@@ -9,12 +9,11 @@ from feature_repo.pair_features import group_shares
 
 # From this share of a shopper's purchases, a category is one "that you buy often".
 OFTEN = 0.02
+NEWCOMER = "New in the shop, of a kind that you buy"
 
 
 def reason(release: Release, shopper: Shopper, candidates: Candidates, row: int) -> str:
     """Why candidate `row` is recommended, in words."""
-    if row == candidates.newcomer:
-        return "New in the shop, of a kind that you buy"
     item = int(candidates.items[row])
     past = shopper.past
     place = int(np.searchsorted(past.items, item))

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bentos import legacy_rules, rules
-from bentos.candidates import TASKS, Candidates
-from bentos.explain import reason
-from bentos.newcomers import draw_with_newcomer
+from bentos.candidates import TASKS, Candidates, draw
+from bentos.explain import NEWCOMER, reason
+from bentos.newcomers import newcomers
 from bentos.release import Release
 from bentos.scoring import best_first, margins, matrix
 from bentos.shopper import Shopper, shopper
@@ -71,6 +71,7 @@ class Ranking:
     order: NDArray[np.intp]
     scores: Floats
     turned_away: Mapping[str, int]
+    newcomers: rules.Mask | None = None  # (n_candidates,) those of which one may stand in the last slot
 
     @property
     def items(self) -> Positions:
@@ -97,26 +98,21 @@ def ranked(
 ) -> Ranking:
     """Score the candidates, order them, apply the rules for `k` slots."""
     scores = margins(release.rankers[task], matrix(release, who, candidates, item_features))
-    return ordered(release, candidates, scores, item_features, k=k)
+    return ordered(release, candidates, scores, item_features, k=k, task=task)
 
 
 def ordered(
-    release: Release, candidates: Candidates, scores: Floats, item_features: Floats, *, k: int
+    release: Release, candidates: Candidates, scores: Floats, item_features: Floats, *, k: int, task: str
 ) -> Ranking:
-    """Order scored candidates, best first, and apply the rules for `k` slots.
-
-    A newcomer that no source drew comes last before the rules: its score knows too little to place it.
-    """
-    order, newcomer = best_first(scores, candidates.items), None
-    if candidates.newcomer is not None:
-        unknown = np.asarray(np.isnan(candidates.scores).all(axis=1))[order]
-        order = np.concatenate([order[~unknown], order[unknown]])
-        newcomer = int(np.flatnonzero(order == candidates.newcomer)[0])
+    """Order scored candidates, best first, and apply the rules for `k` slots."""
+    order = best_first(scores, candidates.items)
+    items, catalogue = candidates.items[order], release.catalogue
     has_features = ~np.isnan(item_features[order]).all(axis=1)
-    kept, turned_away = rules.apply(
-        candidates.items[order], has_features, release.catalogue, k, release.rules, newcomer=newcomer
-    )
-    return Ranking(candidates=candidates, order=order[kept], scores=scores, turned_away=turned_away)
+    kept, turned_away = rules.apply(items, has_features, catalogue, k, release.rules)
+    new = newcomers(release, candidates, task)
+    if new is not None:
+        kept = rules.newcomer_last(kept, new[order], items, catalogue, k, release.rules)
+    return Ranking(candidates, order[kept], scores, turned_away, new)
 
 
 def top_seller_slots(release: Release, who: Shopper, k: int, task: str) -> tuple[Slot, ...]:
@@ -139,7 +135,7 @@ def top_seller_slots(release: Release, who: Shopper, k: int, task: str) -> tuple
 
 def slots_of(release: Release, who: Shopper, ranking: Ranking, k: int) -> tuple[Slot, ...]:
     """The first `k` of a ranking, with titles and reasons."""
-    catalogue, candidates = release.catalogue, ranking.candidates
+    catalogue, candidates, new = release.catalogue, ranking.candidates, ranking.newcomers
     return tuple(
         Slot(
             item_id=str(catalogue.item_ids[candidates.items[row]]),
@@ -147,7 +143,9 @@ def slots_of(release: Release, who: Shopper, ranking: Ranking, k: int) -> tuple[
             score=float(ranking.scores[row]),
             rank=rank,
             sources=candidates.sources_of(int(row)),
-            reason=reason(release, who, candidates, int(row)),
+            reason=NEWCOMER
+            if rank == k and new is not None and new[row]
+            else reason(release, who, candidates, int(row)),
         )
         for rank, row in enumerate(ranking.order[:k], start=1)
     )
@@ -178,7 +176,7 @@ def recommend(
             degraded = ("unknown user: top sellers",)
         else:
             who, feature_time = shopper(row, release, now), row.get("event_timestamp")
-            candidates = draw_with_newcomer(release, who, task)
+            candidates = draw(release, who, task)
             watch.lap("candidates")
             item_features = features.read_items(release.catalogue.item_ids[candidates.items].tolist())
             watch.lap("items")

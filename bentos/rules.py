@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from bentos.candidates import TASKS
 from bentos.release import Catalogue
 from feature_repo.pair_features import Positions
 
@@ -22,7 +23,7 @@ PARAMETERS = {
     "available": {"enabled"},
     "blocked": {"item_ids", "departments"},
     "category_cap": {"share"},
-    "newcomer": {"enabled", "days", "lift"},
+    "newcomer": {"tasks", "days", "lift"},
 }
 
 
@@ -59,12 +60,12 @@ def checked_rules(rules: object) -> dict[str, Any]:
 
 
 def check_newcomer(rule: Mapping[str, Any]) -> None:
-    """Nothing, or RulesError: where it is enabled, both bounds must be given."""
-    enabled = rule.get("enabled", False)
-    if not isinstance(enabled, bool):
-        raise RulesError(f"newcomer.enabled is {enabled!r}; use true or false")
+    """Nothing, or RulesError: where newcomers are tried, both bounds must be given."""
+    tasks = rule.get("tasks", [])
+    if not isinstance(tasks, list) or not all(task in TASKS for task in tasks):
+        raise RulesError(f"newcomer.tasks is {tasks!r}; use a list of {' and '.join(TASKS)}")
     for name, least in (("days", 0), ("lift", 1)):
-        value = rule.get(name, None if enabled else least)
+        value = rule.get(name, None if tasks else least)
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value < math.inf:
             raise RulesError(f"newcomer.{name} is {value!r}; use a number from {least}")
 
@@ -99,40 +100,13 @@ def within_category_cap(items: Positions, catalogue: Catalogue, k: int, rules: M
     return np.asarray(place < cap)
 
 
-def newcomer_last(
-    order: NDArray[np.intp],
-    newcomer: int,
-    items: Positions,
-    catalogue: Catalogue,
-    k: int,
-    rules: Mapping[str, Any],
-) -> NDArray[np.intp]:
-    """An order of `items` with the one at `newcomer` brought forward to slot k.
-
-    Nothing moves where it was turned away, stands before slot k already, would be one too many of its
-    category, or where there is but one slot.
-    """
-    tried = np.append(order[: k - 1], newcomer)
-    behind = order[k - 1 :]
-    if k == 1 or newcomer not in behind or not within_category_cap(items[tried], catalogue, k, rules)[-1]:
-        return order
-    return np.concatenate([tried, behind[behind != newcomer]])
-
-
 def apply(
-    items: Positions,
-    has_features: Mask,
-    catalogue: Catalogue,
-    k: int,
-    rules: Mapping[str, Any],
-    *,
-    newcomer: int | None = None,
+    items: Positions, has_features: Mask, catalogue: Catalogue, k: int, rules: Mapping[str, Any]
 ) -> tuple[NDArray[np.intp], dict[str, int]]:
     """Order of candidates after the rules, and how many each rule turned away.
 
     `items` are best first, `has_features` aligned. Unavailable and blocked items leave for good; those above
-    a cap leave the first k slots, as far as others can fill them, and keep their order behind. What stands at
-    `newcomer` is tried in the last of the slots.
+    a cap leave the first k slots, as far as others can fill them, and keep their order behind.
     """
     sold = available(has_features, rules)
     wanted = not_blocked(items, catalogue, rules)
@@ -147,6 +121,27 @@ def apply(
         "blocked": int((sold & ~wanted).sum()),
         "category_cap": int((~np.isin(kept[:k], order[:k])).sum()),
     }
-    if newcomer is not None:
-        order = newcomer_last(order, newcomer, items, catalogue, k, rules)
     return order, turned_away
+
+
+def newcomer_last(
+    order: NDArray[np.intp],
+    newcomers: Mask,
+    items: Positions,
+    catalogue: Catalogue,
+    k: int,
+    rules: Mapping[str, Any],
+) -> NDArray[np.intp]:
+    """An order of `items` as `apply` gives it, with the first newcomer behind slot k brought forward to it.
+
+    `newcomers` are aligned with `items`. Nothing moves where one stands in the first k slots already, where
+    there is but one slot, or where each would be one too many of its category.
+    """
+    if k == 1 or newcomers[order[:k]].any():
+        return order
+    for place in order[k:][newcomers[order[k:]]]:
+        tried = np.append(order[: k - 1], place)
+        if within_category_cap(items[tried], catalogue, k, rules)[-1]:
+            behind = order[k - 1 :]
+            return np.concatenate([tried, behind[behind != place]])
+    return order

@@ -15,7 +15,6 @@ from bentos import legacy_rules
 from bentos.candidates import draw, opinions
 from bentos.index import best
 from bentos.legacy_rules import LEGACY_RULES
-from bentos.newcomers import draw_with_newcomer
 from bentos.recommend import ranked
 from bentos.release import Release
 from bentos.shopper import Shopper
@@ -47,7 +46,7 @@ def shown(
     stack that knows the promotions of the coming week.
     """
     thought = opinions(release, who)
-    candidates = draw_with_newcomer(release, who, task, thought)
+    candidates = draw(release, who, task, thought)
     features = instant.item_features[candidates.items]
     allowed = np.ones(len(release.catalogue.item_ids), dtype=bool)
     if task == "discover":

@@ -68,7 +68,7 @@ def test_the_shipped_rules_are_valid():
 
 def test_newcomers_are_not_tried_unless_a_shop_asks():
     """The shipped rules leave the last slot to the ranker."""
-    assert load_rules(DEFAULT_RULES)["newcomer"]["enabled"] is False
+    assert load_rules(DEFAULT_RULES)["newcomer"]["tasks"] == []
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,9 @@ def test_newcomers_are_not_tried_unless_a_shop_asks():
         ({"category_cap": {"share": 0}}, "category_cap.share is 0"),
         ({"category_cap": {"share": True}}, "category_cap.share is True"),
         ({"category_cap": {"share": "half"}}, "category_cap.share is 'half'"),
-        ({"newcomer": {"enabled": "yes"}}, "newcomer.enabled is 'yes'"),
-        ({"newcomer": {"enabled": True, "days": 28}}, "newcomer.lift is None"),
-        ({"newcomer": {"enabled": True, "days": True, "lift": 4}}, "newcomer.days is True"),
+        ({"newcomer": {"tasks": ["some"]}}, "newcomer.tasks is \\['some'\\]"),
+        ({"newcomer": {"tasks": ["all"], "days": 28}}, "newcomer.lift is None"),
+        ({"newcomer": {"tasks": ["all"], "days": True, "lift": 4}}, "newcomer.days is True"),
         ({"newcomer": {"days": -1}}, "newcomer.days is -1"),
         ({"newcomer": {"lift": 0.5}}, "newcomer.lift is 0.5"),
     ],

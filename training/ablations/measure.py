@@ -55,6 +55,7 @@ def ranked_lists(variant: Variant, pairs: Pairs, task: str, *, seed: int, thread
     for row, (candidates, described) in enumerate(zip(test.candidates, test.rows, strict=True)):
         scores = margins(ranker, described[:, kept])
         features = pairs.instant.item_features[candidates.items]
-        items = ordered(pairs.instant.release, candidates, scores, features, k=SLOTS).items[:DEPTH]
+        ranking = ordered(pairs.instant.release, candidates, scores, features, k=SLOTS, task=task)
+        items = ranking.items[:DEPTH]
         lists[row, : len(items)] = items
     return lists
