@@ -44,7 +44,7 @@ def online(store, key, ids, service):
 
 @pytest.mark.parametrize(
     ("key", "service", "table", "n_features"),
-    [("user_id", "user_ranking", "user_stats", 18), ("item_id", "item_ranking", "item_stats", 11)],
+    [("user_id", "user_ranking", "user_stats", 20), ("item_id", "item_ranking", "item_stats", 11)],
 )
 def test_online_values_equal_offline_values(installation, end, key, service, table, n_features):
     """At least 200 ids, an unknown one among them, have the same value of every feature on both sides."""

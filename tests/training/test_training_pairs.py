@@ -101,9 +101,13 @@ class Then:
         self.stats, seconds = shop.raw.user_stats(user, shop.now), shop.now.timestamp()
         self.past = {  # {item: (baskets, decayed count now, days since)} of the items still in the catalogue
             item: (count, decayed * 2 ** (-(seconds - last) / 86_400 / 91), (seconds - last) / 86_400)
-            for item, (count, decayed, last) in shop.raw.history(user, shop.now).items()
+            for item, (count, decayed, _, last, _) in shop.raw.history(user, shop.now).items()
             if item in shop.catalogue
         }
+        kept = shop.raw.history(user, shop.now)
+        trips = max((slot[4] for slot in kept.values()), default=0)
+        self.firsts = {item: (seconds - slot[2]) / 86_400 for item, slot in kept.items()}
+        self.trips_since = {item: trips - slot[4] for item, slot in kept.items()}
         self.total = sum(decayed for _, decayed, _ in self.past.values())
         self.factors, self.query = self.folded(), self.query_vector()
         self.likeness = [self.cosine(vector) ** 4 for vector in self.arrays["panel_vectors"]]
@@ -170,6 +174,12 @@ class Then:
         found["past_new_items_28d"] = sum(count == 1 and days <= 28 for count, _, days in self.past.values())
         found["pair_count"], found["pair_decayed_count"], found["pair_days_since_last"] = own or (0, 0, None)
         found["pair_dueness"] = own and own[2] / (max(stats["user_tenure_days"], 1) / own[0])
+        since, mean = self.firsts.get(item) if own else None, None
+        if own and own[0] > 1:
+            mean = (since - own[2]) / (own[0] - 1)
+        found["pair_days_since_first"], found["pair_interval_days"] = since, mean
+        found["pair_interval_dueness"] = None if mean is None else own[2] / max(mean, 1)
+        found["pair_baskets_since_last"] = self.trips_since[item] if own else None
         lifts = {}
         for kind in GROUPS:
             near = self.alike(item, kind)
@@ -305,7 +315,7 @@ def test_a_basket_at_the_very_instant_is_a_feature_and_no_label(installation, wi
     warehouse = Warehouse(installation)
     warehouse.connection.execute(
         """CREATE OR REPLACE VIEW transactions AS
-           SELECT 'u' AS user_id, unnest(['at', 'after', 'end', 'late']) AS item_id, 1.0 AS quantity,
+           SELECT 'u' AS user_id, unnest(['at', 'after', 'end', 'late']) AS item_id, 1.0 AS quantity, 'b' AS basket_id,
                   2.0 AS price_paid, unnest($1::TIMESTAMPTZ[]) AS event_timestamp""".replace(
             "$1",
             str(

@@ -25,6 +25,7 @@ PATTERNS: Mapping[str, str] = MappingProxyType(
         "shares": r"(pair_\w+|department)_share$",
         "group_days_since": r"pair_\w+s_days_since_last$",
         "group_counts": r"pair_\w+_items$",
+        "timing": r"pair_(dueness|interval_|days_since_first|baskets_since)",
         "own_purchases": r"pair_",
         "user_numbers": r"user_|past_",
         "item_numbers": r"item_",

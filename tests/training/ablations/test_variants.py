@@ -21,8 +21,9 @@ def test_a_group_is_what_its_name_says():
     """Shares, days and counts of groups are told apart from the shopper's purchases of the very item."""
     groups = column_groups(COLUMNS)
     assert groups["own_purchases"] == {
-        "pair_count", "pair_decayed_count", "pair_days_since_last", "pair_dueness",
+        "pair_count", "pair_decayed_count", "pair_days_since_last",
     }  # fmt: skip
+    assert groups["timing"] >= {"pair_dueness", "pair_interval_days", "pair_baskets_since_last"}
     assert {"pair_lines_share", "department_share"} <= groups["shares"]
     assert groups["group_days_since"] >= {"pair_types_days_since_last"}
     assert groups["item_numbers"] == {"item_age_days", "item_mailer_share"}
