@@ -315,8 +315,9 @@ def test_a_basket_at_the_very_instant_is_a_feature_and_no_label(installation, wi
     warehouse = Warehouse(installation)
     warehouse.connection.execute(
         """CREATE OR REPLACE VIEW transactions AS
-           SELECT 'u' AS user_id, unnest(['at', 'after', 'end', 'late']) AS item_id, 1.0 AS quantity, 'b' AS basket_id,
-                  2.0 AS price_paid, unnest($1::TIMESTAMPTZ[]) AS event_timestamp""".replace(
+           SELECT 'u' AS user_id, unnest(['at', 'after', 'end', 'late']) AS item_id, 1.0 AS quantity,
+                  2.0 AS price_paid, 'b' AS basket_id,
+                  unnest($1::TIMESTAMPTZ[]) AS event_timestamp""".replace(
             "$1",
             str(
                 [
