@@ -226,7 +226,7 @@ def test_the_panel_knows_exactly_the_past(raw, instant, window):
         new = since - set(rows.loc[when <= earlier, "item_id"])
         expected |= {(row, place[item]) for item in new if item in place}
         system, right = shared.copy(), 0.0
-        for item, (_, decayed, last) in raw.history(user, earlier).items():
+        for item, (_, decayed, _, last, _) in raw.history(user, earlier).items():
             if item in place:
                 vector = factors[place[item]]
                 confidence = 4 * np.log1p(decayed * 2 ** (-(earlier.timestamp() - last) / 86_400 / 91))

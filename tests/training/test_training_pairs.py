@@ -278,16 +278,15 @@ def wrong_columns(row, expected):
 
 @pytest.mark.parametrize("task", ["all", "discover"])
 def test_every_column_of_sampled_pairs_is_what_was_known_then(
-    raw, shop, sources, window, pooled, learnt, task, monkeypatch
+    raw, shop, sources, window, pooled, learnt, task
 ):
     """At least 200 pairs of many shoppers equal the recount; a label is a purchase after the instant."""
-    monkeypatch.setattr(ranking, "NEGATIVES_PER_SHOPPER", 1_000_000)
     release, rng = pooled.release, np.random.default_rng(5)
     columns, labels = ranking.ranker_columns(release), sources.warehouse.purchases(window)
     compared, labelled, wrong = 0, 0, []
     for user in sorted(labels["user_id"].unique())[::3]:
         examples = window_examples(pooled, labels[labels["user_id"] == user], window.instant)
-        pairs = ranking.pairs(release, pooled.item_features, examples, seed=1)[task]
+        pairs = ranking.pairs(release, pooled.item_features, examples, seed=1, negatives=1_000_000)[task]
         if not len(pairs.labels):
             continue  # bought nothing that was drawn
         items = release.catalogue.item_ids[draw(release, examples[0].shopper, task).items]
