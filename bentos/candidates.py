@@ -78,7 +78,9 @@ def opinions(release: Release, shopper: Shopper) -> Opinions:
     alike = neighbours(release, factors)
     scores: dict[str, Floats] = {
         "buy_again": buy_again(release, shopper),
-        "two_tower": np.asarray(arrays["item_vectors"] @ query_vector(shopper, release), dtype=np.float32),
+        "two_tower": np.asarray(
+            arrays["item_vectors"] @ query_vector(shopper, release, factors), dtype=np.float32
+        ),
         "co_purchase": np.asarray(arrays["factor_items"] @ factors, dtype=np.float32),
         "neighbours": np.where(alike > 0, alike, -np.inf).astype(np.float32),
         "affinity": np.asarray(sum(lifted.values()), dtype=np.float32),

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bentos.affinity import item_groups, raised, shop_shares
-from bentos.factors import shopper_factors
 from bentos.release import Release
 from bentos.shopper import Shopper
 from feature_repo.pair_features import Floats, Groups, PastPurchases, Positions
@@ -84,15 +83,15 @@ def query_side(inputs: Floats, tasted: Floats, factors: Floats, arrays: Arrays) 
     return np.concatenate([body, weights, factors * arrays["query_factors"]], axis=-1, dtype=np.float32)
 
 
-def query_vector(shopper: Shopper, release: Release) -> Floats:
-    """The shopper's side of the inner product: (n_taste + n_sales + n_factors,)."""
+def query_vector(shopper: Shopper, release: Release, factors: Floats) -> Floats:
+    """The shopper's side of the inner product, (n_taste + n_sales + n_factors,), with their `factors`."""
     arrays, catalogue = release.arrays, release.catalogue
     inputs = query_inputs(
         shopper, arrays["text_vectors"], catalogue.categories, len(catalogue.category_names)
     )
     places = {kind: arrays[f"taste_{kind}"] for kind in KINDS}
     tasted = taste(shopper.past, item_groups(release), shop_shares(release), places)
-    return query_side(inputs, tasted, shopper_factors(release, shopper.past), arrays)
+    return query_side(inputs, tasted, factors, arrays)
 
 
 def item_vectors(

@@ -6,7 +6,7 @@ of rows, and a history array is never copied per candidate.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -86,6 +86,9 @@ def list_column(table: pa.Table, name: str) -> tuple[NDArray[Any], NDArray[np.in
     return values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
+SLOT_COLUMNS = ("positions", "counts", "decayed", "first_times", "last_times", "last_baskets")
+
+
 @dataclass(frozen=True)
 class UserRows:
     """Users as of instants; row i is one (user, instant).
@@ -109,6 +112,14 @@ class UserRows:
 
     def __len__(self) -> int:
         return len(self.user_ids)
+
+    def with_slots(self, kept: NDArray[np.bool_]) -> "UserRows":
+        """The same rows with some of their history slots; `kept` is as long as each column of slots."""
+        return replace(
+            self,
+            offsets=np.concatenate([[0], np.cumsum(kept)])[self.offsets],
+            **{name: getattr(self, name)[kept] for name in SLOT_COLUMNS},
+        )
 
 
 def item_positions(ids: pa.Array, item_ids: Sequence[str]) -> NDArray[np.int32]:

@@ -121,7 +121,14 @@ def test_query_reads_profile_shares_and_log_numbers(release):
 def test_zero_towers_rank_by_sales(release):
     """Towers that have learnt nothing, and items without factors, score each item by its log sales."""
     who = shopper(user_row(), release, NOW)
-    assert query_vector(who, release)[:6].tolist() == [0.0, 0.0, 0.0, 1.0, 0.0, 0.0]
+    assert query_vector(who, release, shopper_factors(release, who.past))[:6].tolist() == [
+        0.0,
+        0.0,
+        0.0,
+        1.0,
+        0.0,
+        0.0,
+    ]
     found = opinions(release, who).scores["two_tower"]
     np.testing.assert_allclose(found, np.log1p(release.arrays["popularity"]), rtol=1e-6)
 

@@ -106,15 +106,7 @@ def forgetful(ready: Prepared, sources: Sources, split: Split, weeks: int) -> Pr
 
 def lately(users: UserRows, since: float) -> UserRows:
     """User rows without history slots whose last purchase is before `since` (epoch seconds)."""
-    kept = users.last_times >= since
-    return replace(
-        users,
-        offsets=np.concatenate([[0], np.cumsum(kept)])[users.offsets],
-        positions=users.positions[kept],
-        counts=users.counts[kept],
-        decayed=users.decayed[kept],
-        last_times=users.last_times[kept],
-    )
+    return users.with_slots(users.last_times >= since)
 
 
 def thinned(learned: PairSet, negatives: int, *, seed: int) -> PairSet:

@@ -37,6 +37,12 @@ def test_forgotten_slots_leave_the_others_alone(user_rows_of):
     past = {"a": {1: (3, 2.0, 5), 4: (1, 0.5, 80)}, "b": {}, "c": {2: (7, 1.5, 120), 3: (2, 1.0, 10)}}
     users = lately(user_rows_of(past, NOW), (NOW - timedelta(days=30)).timestamp())
     slots = [slice(*users.offsets[row : row + 2]) for row in range(3)]
+    days = [(NOW.timestamp() - users.last_times[each]) / 86_400 for each in slots]
+    assert [each.tolist() for each in days] == [[5], [], [10]]
+    assert [(users.last_times[each] - users.first_times[each]).tolist() for each in slots] == [
+        [60 * 86_400], [], [60 * 86_400],
+    ]  # fmt: skip
+    assert [users.last_baskets[each].tolist() for each in slots] == [[1], [], [4]]
     assert [users.positions[each].tolist() for each in slots] == [[1], [], [3]]
     assert [users.counts[each].tolist() for each in slots] == [[3], [], [2]]
     assert [users.decayed[each].tolist() for each in slots] == [[2.0], [], [1.0]]
