@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from training.promotions import MODEL as WITH_PROMOTIONS
+
 Record = Mapping[str, Any]
 
 MODEL_NAMES = {  # in the order of display
@@ -55,7 +57,6 @@ MORE = {  # of the second table, which the terminal leaves out
 }
 LIFT_METRIC = "recall@10"  # the one that is drawn
 LIFT_METRICS = tuple(SHORT)
-KNOWS_MORE = "stack_with_promotions"  # than all others: never marked as the best
 LIFTS_FIRST = ("segment", "buy_again")  # the system to beat, and the strongest simple rule
 MISSING = "-"
 
@@ -139,8 +140,9 @@ def _block(task: str, cut: int | str, records: Sequence[Record]) -> Block:
     )
     users = next((f", {r['users']:,} shoppers" for r in records if r.get("users")), "")
     title = f"{TASK_NAMES.get(task, task)}, {cut_name(cut)}{users}"
-    alike = [
-        [None if model == KNOWS_MORE else r for r in row] for model, row in zip(models, table, strict=True)
+    alike = [  # what knows more than all others is never marked as the best
+        [None if model == WITH_PROMOTIONS else r for r in row]
+        for model, row in zip(models, table, strict=True)
     ]
     best = tuple(_best([row[place] for row in alike]) for place in range(len(COLUMNS)))
     return Block(task, cut, title, rows, *_lift_table(records), best, *_more_table(measured, models))
