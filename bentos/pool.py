@@ -14,14 +14,13 @@ from bentos.release import Release
 from feature_repo.pair_features import GROUPS, Floats
 
 # Rows of `appeal_inputs`: what is the same for everybody. Item features, but for the newcomers of the panel.
+# No promotions: what last week's are worth changes with the season (weights from -.2 to .9 within a year).
 APPEAL = (
     "item_baskets_7d",
     "item_baskets_28d",
     "item_baskets_91d",
     "item_baskets_182d",
     "item_age_days",
-    "item_mailer_share",
-    "item_display_share",
     "newcomers",
 )
 # Sources whose scores enter, with what is added before the logarithm (None: the score is one already).

@@ -97,8 +97,7 @@ def tiny_sources(popularity):
     panel_items = np.array([0, 2, 1, 5, 1], np.int32)
     newcomers = np.bincount(panel_items, minlength=N_ITEMS)
     sales = [share * popularity for share in (0.25, 1, 3, 6)]
-    nothing = np.zeros(N_ITEMS)
-    appeal = np.stack([*sales, np.full(N_ITEMS, 100.0), nothing, nothing, newcomers])
+    appeal = np.stack([*sales, np.full(N_ITEMS, 100.0), newcomers])
     return {
         **{name: groups[name] for name in ("manufacturers", "lines", "variants")},
         **{f"shop_share_{name}": (sum_ / sum_.sum()).astype(np.float32) for name, sum_ in sums.items()},

@@ -40,7 +40,7 @@ def test_inputs_are_what_their_names_say(drawn):
         np.testing.assert_array_equal(rows[name], lifts[name])
     for name, little in ADDED.items():
         expected = [math.log(max(score, 0.0) + little) for score in scores[name].tolist()]
-        np.testing.assert_allclose(rows[name], expected, rtol=1e-5)
+        np.testing.assert_allclose(rows[name], expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(rows["two_tower"], scores["two_tower"])
     assert {row.dtype for row in rows.values()} == {np.dtype(np.float32)}
 
