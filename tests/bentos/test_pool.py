@@ -39,8 +39,9 @@ def test_inputs_are_what_their_names_say(drawn):
     for name in GROUPS:
         np.testing.assert_array_equal(rows[name], lifts[name])
     for name, little in ADDED.items():
-        expected = [math.log(max(score, 0.0) + little) for score in scores[name].tolist()]
-        np.testing.assert_allclose(rows[name], expected, rtol=1e-5, atol=1e-6)
+        # Undone, not done again: near one a logarithm keeps few of the digits of what it is of.
+        expected = [max(score, 0.0) + little for score in scores[name].tolist()]
+        np.testing.assert_allclose([math.exp(row) for row in rows[name].tolist()], expected, rtol=2e-6)
     np.testing.assert_array_equal(rows["two_tower"], scores["two_tower"])
     assert {row.dtype for row in rows.values()} == {np.dtype(np.float32)}
 
