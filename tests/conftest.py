@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 from tiny_release import tiny_release
 
@@ -20,6 +21,14 @@ SLICE = Path(KEPT or tempfile.mkdtemp(prefix="endcap-tests-")).absolute()
 CHOICES = Choices(cut=49, scale=0.09)
 # Before anything imports BentoML: tests have a model store of their own, never the user's.
 os.environ["BENTOML_HOME"] = str(SLICE / "bentoml")
+# The same examples in every run, however slow the machine; each test says how many.
+hypothesis.settings.register_profile(
+    "endcap",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("endcap")
 
 
 @pytest.fixture

@@ -1,0 +1,12 @@
+"""A packed online store: one row of bytes for each view and entity, written by Feast, read without it.
+
+layout        what a view's rows are made of, and its hash
+row           values of one row as bytes, and back
+matrix        many rows as one matrix
+sqlite_rows   rows in a SQLite file          (both have the same methods, and know nothing of Feast)
+redis_rows    rows in Redis or Valkey
+values        Feast's protobuf values as plain ones, and back
+arrow_rows    a table of a materialization as rows, column by column
+online_store  the classes that `feature_store.yaml` names
+reader        what the request path reads with: NumPy and a client, no Feast
+"""

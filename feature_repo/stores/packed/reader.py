@@ -1,0 +1,134 @@
+"""Read packed rows without Feast: what the request path uses.
+
+    reader = PackedReader(SqliteRows(path, "endcap", read_only=True))
+    reader.read_row("user_stats", "2375", now_us=now_us).values["user_spend_7d"]
+    reader.read_matrix("item_stats", ids, ["item_price"], now_us=now_us).values
+
+Time to live is applied here, at `now_us`: Feast does not apply it when it reads online.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from feature_repo.stores.packed.layout import Layout, PackedStoreError, SchemaMismatchError
+from feature_repo.stores.packed.matrix import Matrix, matrix
+from feature_repo.stores.packed.row import schema_of, times_of, unpack
+
+
+class Rows(Protocol):
+    """What a reader needs of a store."""
+
+    def layout(self, view: str, schema: int | None = None) -> Layout | None:
+        """The view's layout, or an earlier one by its hash."""
+
+    def read(self, view: str, keys: Sequence[str]) -> list[bytes | None]:
+        """Packed rows of keys, in their order."""
+
+
+def key_of(*ids: str | int | bytes) -> str:
+    """The key of an entity: its id as it is, or a JSON list of the ids in the order of their join keys.
+
+    >>> key_of("2375"), key_of(7), key_of("2375", "819063"), key_of("[odd]")
+    ('2375', '7', '["2375", "819063"]', '["[odd]"]')
+    """
+    if len(ids) == 1:
+        only = ids[0]
+        if isinstance(only, int):
+            return str(only)
+        if isinstance(only, str) and (only.isalnum() or plain(only)):
+            return only
+    return json.dumps([f"bytes {each.hex()}" if isinstance(each, bytes) else each for each in ids])
+
+
+def plain(text: str) -> bool:
+    """Whether every store and JSON keep a text as it is, and none takes it for a list of ids."""
+    return not text.startswith("[") and "\0" not in text and text.isprintable()
+
+
+@dataclass(frozen=True)
+class FoundRow:
+    """One entity's values by feature, and their event time in microseconds since 1970."""
+
+    values: dict[str, Any]
+    event_us: int
+
+
+class PackedReader:
+    """Reads the views of one store; keeps their layouts and learns of a new one by itself."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self._layouts: dict[str, Layout] = {}
+
+    def read_row(
+        self, view: str, entity: str, *, now_us: int, names: Sequence[str] | None = None
+    ) -> FoundRow | None:
+        """One entity's row; None if there is none or it has expired."""
+        layout = self.layout(view)
+        (packed,) = self.rows.read(view, [key_of(entity)])
+        if packed is None:
+            self.check_not_empty(view)
+            return None
+        if schema_of(packed) != layout.schema:
+            layout = self.layout_of(view, packed)
+        event_us, _ = times_of(packed)
+        if event_us < since(layout, now_us):
+            return None
+        return FoundRow(unpack(layout, packed, names), event_us)
+
+    def read_matrix(self, view: str, entities: Sequence[str], names: Sequence[str], *, now_us: int) -> Matrix:
+        """Numbers of many entities: one read of the store, one copy a feature."""
+        layout = self.layout(view)
+        packed = self.rows.read(view, [key if key.isalnum() else key_of(key) for key in entities])
+        try:
+            found = matrix(layout, packed, names, since_us=since(layout, now_us))
+        except SchemaMismatchError:
+            for row in packed:
+                if row is not None:
+                    layout = self.layout_of(view, row)
+            found = matrix(layout, packed, names, since_us=since(layout, now_us))
+        if len(entities) and not any(row is not None for row in packed):
+            self.check_not_empty(view)
+        return found
+
+    def layout(self, view: str) -> Layout:
+        """The view's layout; PackedStoreError where the store has no such view."""
+        if view not in self._layouts:
+            self._layouts[view] = self.latest(view)
+        return self._layouts[view]
+
+    def latest(self, view: str) -> Layout:
+        """The view's layout as the store has it now."""
+        found = self.rows.layout(view)
+        if found is None:
+            raise PackedStoreError(
+                f"The online store has no view {view}; run `endcap apply` and `endcap materialize`"
+            )
+        return found
+
+    def layout_of(self, view: str, packed: bytes) -> Layout:
+        """The latest layout, if the row was written by it; SchemaMismatchError with the difference if not."""
+        latest = self._layouts[view] = self.latest(view)
+        if schema_of(packed) == latest.schema:
+            return latest
+        before = self.rows.layout(view, schema_of(packed))
+        told = "was written by an unknown one" if before is None else latest.difference(before)
+        raise SchemaMismatchError(
+            f"A row of view {view} is of another schema than the registered one: it {told};"
+            f" run `endcap materialize`"
+        )
+
+    def check_not_empty(self, view: str) -> None:
+        """PackedStoreError if the store has lost the view, as a server does that was started anew."""
+        if self.rows.layout(view) is None:
+            self._layouts.pop(view, None)
+            raise PackedStoreError(
+                f"The online store is empty: it has no view {view} any more; run `endcap materialize`"
+            )
+
+
+def since(layout: Layout, now_us: int) -> int:
+    """Event time of the oldest row that still holds at `now_us`."""
+    return now_us - layout.ttl_us if layout.ttl_us else -(2**63)

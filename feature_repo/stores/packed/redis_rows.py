@@ -1,0 +1,139 @@
+"""Packed rows in Redis or Valkey: a hash for each view, its fields the keys of entities.
+
+The server compares event times itself, row by row, so that writers in any number keep what is newest. A view
+that is written anew is built beside the old one and renamed.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from feature_repo.stores.packed.layout import EVENT_AT, Layout, PackedStoreError
+from feature_repo.stores.packed.sqlite_rows import Row
+
+ROWS_A_CALL = 1_000  # the server does nothing else meanwhile: about 1 ms
+# A row's header tells both times, little-endian. Numbers of Lua are exact up to 2**53: the year 2255.
+NEWEST = f"""
+for i = 1, #ARGV, 2 do
+  local old = redis.call('HGET', KEYS[1], ARGV[i])
+  local stays = false
+  if old then
+    local new_event, new_created = struct.unpack('<i8i8', ARGV[i + 1], {EVENT_AT + 1})
+    local old_event, old_created = struct.unpack('<i8i8', old, {EVENT_AT + 1})
+    stays = new_event < old_event or (new_event == old_event and new_created ~= 0
+      and old_created ~= 0 and new_created < old_created)
+  end
+  if not stays then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+end
+"""
+
+
+class RedisRows:
+    """Rows of one project at a URL such as redis://localhost:6379/0 or unix:///run/redis.sock."""
+
+    def __init__(self, url: str, project: str, *, timeout_s: float = 10.0) -> None:
+        import redis
+
+        self.project = project
+        self._client = redis.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+        self._write_newest = self._client.register_script(NEWEST)
+
+    def declare(self, layout: Layout) -> None:
+        """Keep a view's layout; that of rows written before stays known."""
+        told = layout.to_json()
+        with self._plainly():
+            self._client.hset(
+                self._layouts, mapping={layout.view: told, f"{layout.view} {layout.schema:016x}": told}
+            )
+
+    def layout(self, view: str, schema: int | None = None) -> Layout | None:
+        """The view's layout, or an earlier one by its hash; None where the store has none."""
+        with self._plainly():
+            told: Any = self._client.hget(self._layouts, view if schema is None else f"{view} {schema:016x}")
+        return None if told is None else Layout.from_json(told)
+
+    def write(self, view: str, rows: Iterable[Row], *, replace: bool = False) -> None:
+        """Write rows; a newer row stays. With `replace` the view has just these rows, all at once."""
+        if replace:
+            self._write_anew(view, rows)
+            return
+        with self._plainly():
+            for some in batched_rows(rows):
+                arguments = [part for key, _, _, row in some for part in (key, row)]
+                self._write_newest(keys=[self._table(view)], args=arguments)
+
+    def _write_anew(self, view: str, rows: Iterable[Row]) -> None:
+        table, aside = self._table(view), f"{self._table(view)}:aside"
+        with self._plainly():
+            self._client.delete(aside)
+            written = 0
+            for some in batched_rows(rows):
+                written += len(some)
+                self._client.hset(aside, mapping={key: row for key, _, _, row in some})
+            if written:
+                self._client.rename(aside, table)
+            else:
+                self._client.delete(table)
+
+    def read(self, view: str, keys: Sequence[str]) -> list[bytes | None]:
+        """Packed rows of keys, in their order; None where there is none."""
+        if not keys:
+            return []
+        with self._plainly():
+            found: Any = self._client.hmget(self._table(view), list(keys))
+        return list(found)
+
+    def delete(self, view: str, keys: Iterable[str]) -> None:
+        """Delete rows; keys that are not there are passed over."""
+        with self._plainly():
+            for some in batched_rows(keys):
+                self._client.hdel(self._table(view), *some)
+
+    def count(self, view: str) -> int:
+        """Number of rows of a view."""
+        with self._plainly():
+            return int(self._client.hlen(self._table(view)))  # type: ignore[arg-type]
+
+    def drop(self, view: str) -> None:
+        """Forget a view: its rows and layouts."""
+        with self._plainly():
+            self._client.unlink(self._table(view))
+            fields: Any = self._client.hkeys(self._layouts)
+            gone = [field for field in fields if field.decode().partition(" ")[0] == view]
+            if gone:
+                self._client.hdel(self._layouts, *gone)
+
+    def close(self) -> None:
+        """Let the connections go; the next call opens one."""
+        self._client.close()
+
+    @property
+    def _layouts(self) -> str:
+        return f"{self.project}:packed_layouts"
+
+    def _table(self, view: str) -> str:
+        return f"{self.project}:packed:{view}"
+
+    @contextmanager
+    def _plainly(self) -> Iterator[None]:
+        """The client's errors in the block as PackedStoreError."""
+        import redis
+
+        try:
+            yield
+        except redis.RedisError as error:
+            where = self._client.connection_pool.connection_kwargs
+            place = where.get("path") or f"{where.get('host')}:{where.get('port')}"
+            raise PackedStoreError(f"Redis at {place} cannot be used now ({error})") from error
+
+
+def batched_rows(rows: Iterable[Any]) -> Iterator[Sequence[Any]]:
+    """Lists of at most ROWS_A_CALL."""
+    some: list[Any] = []
+    for row in rows:
+        some.append(row)
+        if len(some) == ROWS_A_CALL:
+            yield some
+            some = []
+    if some:
+        yield some

@@ -1,0 +1,180 @@
+"""Packed rows in one SQLite file: a table for each view, and one of layouts.
+
+Writers keep a row whose event time is newer than the one they bring. Readers see whole transactions only
+(write-ahead log), also while a view is written anew; they open the file at the first read, and again when
+another file has taken its place.
+"""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from feature_repo.stores.packed.layout import Layout, PackedStoreError
+
+WAIT_S = 10.0  # for another writer to finish
+LAYOUTS = "packed_layouts"
+Row = tuple[str, int, int, bytes]  # key, event time, created time (us, 0 for none), packed row
+
+
+class SqliteRows:
+    """Rows of one project; safe to share between threads, which take turns."""
+
+    def __init__(self, path: Path, project: str, *, read_only: bool = False) -> None:
+        self.path, self.project, self.read_only = Path(path), project, read_only
+        self._turn = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+
+    def declare(self, layout: Layout) -> None:
+        """Make room for a view's rows, and keep its layout; that of rows written before stays known."""
+        with self._writing() as connection:
+            connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {LAYOUTS} (project TEXT, view TEXT, schema TEXT, layout TEXT,"
+                " latest INTEGER, PRIMARY KEY (project, view, schema))"
+            )
+            connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {self._table(layout.view)}"
+                " (key TEXT PRIMARY KEY, event_us INTEGER, created_us INTEGER, row BLOB) WITHOUT ROWID"
+            )
+            connection.execute(
+                f"UPDATE {LAYOUTS} SET latest = 0 WHERE project = ? AND view = ?",
+                (self.project, layout.view),
+            )
+            connection.execute(
+                f"INSERT OR REPLACE INTO {LAYOUTS} VALUES (?, ?, ?, ?, 1)",
+                (self.project, layout.view, f"{layout.schema:016x}", layout.to_json()),
+            )
+
+    def layout(self, view: str, schema: int | None = None) -> Layout | None:
+        """The view's layout, or an earlier one by its hash; None where the store has none."""
+        query = f"SELECT layout FROM {LAYOUTS} WHERE project = ? AND view = ?"
+        asked = [self.project, view]
+        if schema is None:
+            query += " AND latest = 1"
+        else:
+            query, asked = f"{query} AND schema = ?", [*asked, f"{schema:016x}"]
+        try:
+            found = self._fetch(query, asked)
+        except MissingTableError:
+            return None
+        return Layout.from_json(found[0][0]) if found else None
+
+    def write(self, view: str, rows: Iterable[Row], *, replace: bool = False) -> None:
+        """Write rows in one transaction; a newer row stays. With `replace` the view has just these rows."""
+        with self._writing() as connection:
+            table = self._table(view)
+            if replace:
+                connection.execute(f"DELETE FROM {table}")
+            connection.executemany(
+                f"INSERT INTO {table} VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
+                " event_us = excluded.event_us, created_us = excluded.created_us, row = excluded.row"
+                " WHERE excluded.event_us > event_us OR (excluded.event_us = event_us AND"
+                " (excluded.created_us = 0 OR created_us = 0 OR excluded.created_us >= created_us))",
+                rows,
+            )
+
+    def read(self, view: str, keys: Sequence[str]) -> list[bytes | None]:
+        """Packed rows of keys, in their order; None where there is none."""
+        # One statement however many keys, and no limit on their number.
+        query = (
+            f"SELECT held.row FROM json_each(?) AS asked LEFT JOIN {self._table(view)} AS held"
+            " ON held.key = asked.value ORDER BY asked.key"
+        )
+        return [row for (row,) in self._fetch(query, [json.dumps(keys)])]
+
+    def delete(self, view: str, keys: Iterable[str]) -> None:
+        """Delete rows; keys that are not there are passed over."""
+        with self._writing() as connection:
+            connection.executemany(f"DELETE FROM {self._table(view)} WHERE key = ?", ((key,) for key in keys))
+
+    def count(self, view: str) -> int:
+        """Number of rows of a view."""
+        return int(self._fetch(f"SELECT count(*) FROM {self._table(view)}", [])[0][0])
+
+    def drop(self, view: str) -> None:
+        """Forget a view: its rows and layouts."""
+        with self._writing() as connection:
+            connection.execute(f"DROP TABLE IF EXISTS {self._table(view)}")
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (LAYOUTS,)).fetchone():
+                connection.execute(
+                    f"DELETE FROM {LAYOUTS} WHERE project = ? AND view = ?", (self.project, view)
+                )
+
+    def close(self) -> None:
+        """Close the file; the next call opens it again."""
+        with self._turn:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = self._file = None
+
+    def _table(self, view: str) -> str:
+        name = f"packed:{self.project}:{view}".replace('"', '""')
+        return f'"{name}"'
+
+    def _fetch(self, query: str, asked: Sequence[object]) -> list[Any]:
+        with self._turn, plainly(self.path):
+            return self._open().execute(query, asked).fetchall()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._turn, plainly(self.path):
+            connection = self._open()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            facts = self.path.stat()
+            now: tuple[int, int] | None = (facts.st_ino, facts.st_dev)
+        except FileNotFoundError:
+            now = None
+        if self._connection is None or now != self._file:
+            self.close()
+            if self.read_only and now is None:
+                raise PackedStoreError(f"No online store at {self.path}; run `endcap materialize`")
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            mode = "ro" if self.read_only else "rwc"
+            self._connection = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}?mode={mode}",
+                uri=True,
+                timeout=WAIT_S,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            if not self.read_only:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.execute("PRAGMA mmap_size = 1073741824")
+            facts = self.path.stat()
+            self._file = (facts.st_ino, facts.st_dev)
+        return self._connection
+
+
+class MissingTableError(PackedStoreError):
+    """The store has no such view."""
+
+
+@contextmanager
+def plainly(path: Path) -> Iterator[None]:
+    """SQLite's errors in the block as PackedStoreError, with the file and what to do."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            raise MissingTableError(
+                f"{path} has no {str(error).partition(': ')[2]}; run `endcap apply` and `endcap materialize`"
+            ) from error
+        raise PackedStoreError(f"{path} cannot be used now ({error})") from error
+    except sqlite3.Error as error:
+        raise PackedStoreError(
+            f"{path} cannot be read ({error}); delete it, then run `endcap apply` and `endcap materialize`"
+        ) from error
