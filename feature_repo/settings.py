@@ -6,6 +6,7 @@ The environment is read once, at the edge (`Settings.from_environment`), and pas
     ENDCAP_STATE     folder of tables, features, stores and releases' pointer (default: state)
     ENDCAP_REPORTS   folder of reports (default: reports)
     ENDCAP_THREADS   threads that one step may use (default: the machine's cores)
+    FEAST_FS_YAML_FILE_PATH   which feature_store.yaml: Feast's own variable, for its commands too
 
 The default folders lie in the project's root, also when a command runs in a folder below it, as Feast's
 does in `feature_repo/`. Away from any project they lie in the working directory.
@@ -18,6 +19,7 @@ from pathlib import Path
 
 PROFILES = ("embedded", "gcp")
 ROOT_HAS = "feature_repo/feature_store.yaml"  # what tells a project's root from other folders
+FEATURE_STORE = Path(__file__).with_name("feature_store.yaml")  # the embedded one
 
 
 class SettingsError(ValueError):
@@ -32,6 +34,7 @@ class Settings:
     reports: Path
     profile: str = "embedded"
     threads: int = 2
+    feature_store: Path = FEATURE_STORE
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
@@ -51,6 +54,7 @@ class Settings:
             reports=Path(environ.get("ENDCAP_REPORTS") or root / "reports").absolute(),
             profile=environ.get("ENDCAP_PROFILE") or "embedded",
             threads=int(threads) if threads else os.cpu_count() or 2,
+            feature_store=Path(environ.get("FEAST_FS_YAML_FILE_PATH") or FEATURE_STORE).absolute(),
         )
 
     def table(self, name: str) -> Path:
@@ -78,7 +82,7 @@ class Settings:
 
     @property
     def online_store(self) -> Path:
-        """The embedded online store."""
+        """The embedded online store; its layout is that of `feature_repo.stores.packed`."""
         return self.state / "online_store.db"
 
     @property

@@ -1,29 +1,26 @@
 """Write the online store: for every user and item the feature values known at one instant.
 
-In: the registry and the feature tables of all views with online=True. Out: the SQLite file that requests are
-answered from, as of `end` (default: the newest event of the tables), also for an `end` in the past.
+In: the registry and the feature tables of all views with online=True. Out: the packed rows that requests are
+answered from, in the store that `feature_store.yaml` names.
 
-    endcap materialize
-    endcap materialize --end 2017-12-04T05:00:00Z
+    endcap materialize                             # brought up to date: what was pushed since stays
+    endcap materialize --end 2017-12-04T05:00:00Z  # exactly what was known then, whatever the store had
 
-The file is built aside and renamed when it is whole: a reader has the old store or the new one, a crash
-leaves the old one, and no newer value survives (Feast's SQLite store keeps what was written last, whatever
-its time). A process that has the old file open goes on reading it until it opens the store again.
+A reader sees all of the old store or all of the new one (in Redis without --end: all of the old row or of the
+new one); a crash leaves the old one. Rows go from the offline store to the online one column by column,
+which Feast's own way through a protobuf message for each value does in many times the time.
 """
 
-import shutil
-import sqlite3
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, redirect_stdout
 from datetime import UTC, datetime
-from io import StringIO
-from pathlib import Path
 from typing import Any
 
 from feature_repo.settings import Settings
 from feature_repo.store import open_store
+from feature_repo.stores.packed.opened import open_rows
+from feature_repo.stores.packed.sqlite_rows import Row
 from jobs.result import Result
 
 FIRST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,36 +31,33 @@ class NotAppliedError(RuntimeError):
 
 
 def run(settings: Settings, end: datetime | None = None) -> Result:
-    """Replace the online store by one as of `end`; rows older than their view's TTL stay out."""
-    from tqdm import tqdm
+    """Write what was known at `end` (default: at the newest event); rows older than their TTL stay out."""
+    from feature_repo.stores.packed.values import layout_of
 
     started = time.perf_counter()
-    views = online_views(settings)
-    end = end.astimezone(UTC) if end else newest_event(settings, views)
-    with _aside(settings) as folder:
-        store = open_store(settings, registry=folder / "registry.db", online_store=folder / "online_store.db")
-        with _quiet():
-            store.apply([*_entities(settings), *views])
-        with tqdm(views, desc="materialize", unit=" views", disable=not sys.stderr.isatty()) as bar:
-            for view in bar:
-                bar.set_postfix_str(view.name)
-                with _quiet():
-                    store.materialize(view_start(view, end), end, feature_views=[view.name])
-        counts = entity_counts(folder / "online_store.db", store.project, views)
-        if not all(counts.values()):
-            raise ValueError(
-                f"As of {end:%Y-%m-%dT%H:%M:%SZ} the online store would hold {counts}; the old one stays."
-                f" Give an --end within the data, or run `endcap build-features`"
-            )
-        (folder / "online_store.db").replace(settings.online_store)
-    detail = f"{', '.join(f'{name} {count:,}' for name, count in counts.items())} as of {end:%Y-%m-%d %H:%MZ}"
+    store, rows = open_store(settings), open_rows(settings, read_only=False)
+    views = online_views(store, settings)
+    now = end.astimezone(UTC) if end else newest_event(settings, views)
+    latest = {view.name: latest_rows(store, view, now) for view in views}
+    found = {name: table.num_rows for name, table in latest.items()}
+    if not all(found.values()):
+        raise ValueError(
+            f"As of {now:%Y-%m-%dT%H:%M:%SZ} the online store would hold {found}; the old one stays."
+            f" Give an --end within the data, or run `endcap build-features`"
+        )
+    for view in views:
+        rows.declare(layout_of(view))
+    rows.write({view.name: counted(view, latest[view.name]) for view in views}, replace=end is not None)
+    counts = {view.name: rows.count(view.name) for view in views}
+    rows.close()
+    detail = f"{', '.join(f'{name} {count:,}' for name, count in counts.items())} as of {now:%Y-%m-%d %H:%MZ}"
     seconds = time.perf_counter() - started
     return Result("materialize", sum(counts.values()), "rows", settings.online_store, seconds, detail)
 
 
-def online_views(settings: Settings) -> list[Any]:
+def online_views(store: Any, settings: Settings) -> list[Any]:
     """Registered views that requests are answered from."""
-    views = [view for view in open_store(settings).list_feature_views() if view.online]
+    views = [view for view in store.list_feature_views() if view.online]
     if not views:
         raise NotAppliedError(f"No feature views in {settings.registry}; run `endcap apply`")
     return views
@@ -85,40 +79,45 @@ def newest_event(settings: Settings, views: list[Any]) -> datetime:
     return datetime.fromtimestamp(max(newest) / 1e6, tz=UTC)
 
 
+def latest_rows(store: Any, view: Any, end: datetime) -> Any:
+    """Arrow table of the latest row of every entity that still counts at `end`, in the view's own names."""
+    from feast.infra.offline_stores.offline_utils import get_offline_store_from_config
+
+    source = view.batch_source
+    theirs = {ours: theirs for theirs, ours in source.field_mapping.items()}
+    job = get_offline_store_from_config(store.config.offline_store).pull_latest_from_table_or_query(
+        config=store.config,
+        data_source=source,
+        join_key_columns=[theirs.get(key, key) for key in view.join_keys],
+        feature_name_columns=[theirs.get(field.name, field.name) for field in view.features],
+        timestamp_field=source.timestamp_field,
+        created_timestamp_column=source.created_timestamp_column or None,
+        start_date=view_start(view, end),
+        end_date=end,
+    )
+    table = job.to_arrow()
+    return table.rename_columns([source.field_mapping.get(name, name) for name in table.column_names])
+
+
 def view_start(view: Any, end: datetime) -> datetime:
     """First event time that still counts at `end`: TTL before it, or the beginning without a TTL."""
     return end - view.ttl if view.ttl else FIRST
 
 
-def entity_counts(online_store: Path, project: str, views: list[Any]) -> dict[str, int]:
-    """Users or items held for each view."""
-    with closing(sqlite3.connect(online_store)) as connection:
-        return {
-            view.name: connection.execute(
-                f'SELECT count(DISTINCT entity_key) FROM "{project}_{view.name}"'
-            ).fetchone()[0]
-            for view in views
-        }
+def counted(view: Any, table: Any) -> Iterator[Row]:
+    """Packed rows of one view, with a bar on a terminal."""
+    from tqdm import tqdm
 
+    from feature_repo.stores.packed.arrow_rows import packed_rows
+    from feature_repo.stores.packed.values import layout_of
 
-def _entities(settings: Settings) -> list[Any]:
-    return list(open_store(settings).list_entities())
-
-
-@contextmanager
-def _aside(settings: Settings) -> Iterator[Path]:
-    """A folder beside the store (so that a rename is atomic), empty before and gone afterwards."""
-    folder = settings.online_store.with_suffix(".aside")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Feast's own account of its work, which it prints, out of the result's line."""
-    with redirect_stdout(StringIO()):
-        yield
+    source = view.batch_source
+    packed = packed_rows(
+        layout_of(view),
+        table,
+        view.join_keys,
+        event=source.timestamp_field,
+        created=source.created_timestamp_column or None,
+    )
+    shown = {"desc": view.name, "unit": " rows", "disable": not sys.stderr.isatty()}
+    yield from tqdm(packed, total=table.num_rows, **shown)

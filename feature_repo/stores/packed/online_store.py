@@ -97,7 +97,7 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
             times = microseconds(event), microseconds(created) if created else NO_CREATED
             row = pack(layout, plain_values(layout, values), event_us=times[0], created_us=times[1])
             packed.append((key_of_entity(key), *times, row))
-        rows.write(layout.view, packed)
+        rows.write({layout.view: packed})
         if progress:
             progress(len(data))
 

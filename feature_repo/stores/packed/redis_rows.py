@@ -4,7 +4,7 @@ The server compares event times itself, row by row, so that writers in any numbe
 that is written anew is built beside the old one and renamed.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -52,28 +52,33 @@ class RedisRows:
             told: Any = self._client.hget(self._layouts, view if schema is None else f"{view} {schema:016x}")
         return None if told is None else Layout.from_json(told)
 
-    def write(self, view: str, rows: Iterable[Row], *, replace: bool = False) -> None:
-        """Write rows; a newer row stays. With `replace` the view has just these rows, all at once."""
+    def write(self, rows: Mapping[str, Iterable[Row]], *, replace: bool = False) -> None:
+        """Write rows by view; a newer row stays. Each row is whole at any time, a batch is not.
+
+        With `replace` the views have just these rows afterwards, however old, and all change at once.
+        """
         if replace:
-            self._write_anew(view, rows)
+            self._write_anew(rows)
             return
         with self._plainly():
-            for some in batched_rows(rows):
-                arguments = [part for key, _, _, row in some for part in (key, row)]
-                self._write_newest(keys=[self._table(view)], args=arguments)
+            for view, of_view in rows.items():
+                for some in batched_rows(of_view):
+                    arguments = [part for key, _, _, row in some for part in (key, row)]
+                    self._write_newest(keys=[self._table(view)], args=arguments)
 
-    def _write_anew(self, view: str, rows: Iterable[Row]) -> None:
-        table, aside = self._table(view), f"{self._table(view)}:aside"
-        with self._plainly():
-            self._client.delete(aside)
-            written = 0
-            for some in batched_rows(rows):
-                written += len(some)
-                self._client.hset(aside, mapping={key: row for key, _, _, row in some})
-            if written:
-                self._client.rename(aside, table)
-            else:
-                self._client.delete(table)
+    def _write_anew(self, rows: Mapping[str, Iterable[Row]]) -> None:
+        with self._plainly(), self._client.pipeline(transaction=True) as change:
+            for view, of_view in rows.items():
+                table = self._table(view)
+                aside = f"{table}:aside"
+                self._client.delete(aside)
+                for some in batched_rows(of_view):
+                    self._client.hset(aside, mapping={key: row for key, _, _, row in some})
+                if self._client.exists(aside):
+                    change.rename(aside, table)
+                else:
+                    change.delete(table)
+            change.execute()
 
     def read(self, view: str, keys: Sequence[str]) -> list[bytes | None]:
         """Packed rows of keys, in their order; None where there is none."""

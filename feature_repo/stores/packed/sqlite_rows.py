@@ -8,7 +8,7 @@ another file has taken its place.
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,19 +63,23 @@ class SqliteRows:
             return None
         return Layout.from_json(found[0][0]) if found else None
 
-    def write(self, view: str, rows: Iterable[Row], *, replace: bool = False) -> None:
-        """Write rows in one transaction; a newer row stays. With `replace` the view has just these rows."""
+    def write(self, rows: Mapping[str, Iterable[Row]], *, replace: bool = False) -> None:
+        """Write rows by view, all in one transaction; a newer row stays.
+
+        With `replace` the views have just these rows afterwards, however old.
+        """
         with self._writing() as connection:
-            table = self._table(view)
-            if replace:
-                connection.execute(f"DELETE FROM {table}")
-            connection.executemany(
-                f"INSERT INTO {table} VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
-                " event_us = excluded.event_us, created_us = excluded.created_us, row = excluded.row"
-                " WHERE excluded.event_us > event_us OR (excluded.event_us = event_us AND"
-                " (excluded.created_us = 0 OR created_us = 0 OR excluded.created_us >= created_us))",
-                rows,
-            )
+            for view, of_view in rows.items():
+                table = self._table(view)
+                if replace:
+                    connection.execute(f"DELETE FROM {table}")
+                connection.executemany(
+                    f"INSERT INTO {table} VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
+                    " event_us = excluded.event_us, created_us = excluded.created_us, row = excluded.row"
+                    " WHERE excluded.event_us > event_us OR (excluded.event_us = event_us AND"
+                    " (excluded.created_us = 0 OR created_us = 0 OR excluded.created_us >= created_us))",
+                    of_view,
+                )
 
     def read(self, view: str, keys: Sequence[str]) -> list[bytes | None]:
         """Packed rows of keys, in their order; None where there is none."""

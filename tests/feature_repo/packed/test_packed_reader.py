@@ -170,12 +170,12 @@ def test_a_view_written_anew_has_just_those_rows(kind, tmp_path, redis_url):
     write(store, counts, [(key, n(1), T0, None) for key in ids[:2]])
     packed = dict(zip(ids, rows.read("counts", ids), strict=True))
     older = [(key, T0_US - 5, 0, packed[ids[0]]) for key in ids[1:]]
-    rows.write("counts", older, replace=True)
+    rows.write({"counts": older}, replace=True)
     assert ([row is not None for row in rows.read("counts", ids)], rows.count("counts")) == (
         [False, True, True],
         2,
     )
-    rows.write("counts", [], replace=True)
+    rows.write({"counts": []}, replace=True)
     assert (rows.count("counts"), rows.layout("counts").view) == (0, "counts")
 
 
@@ -233,7 +233,7 @@ layout, rows = Layout("v", (("n", "INT64"),)), SqliteRows(Path(sys.argv[1]), "p"
 rows.declare(layout)
 for version in range(10**9):
     packed = pack(layout, {"n": version}, event_us=version)
-    rows.write("v", [(str(key), version, 0, packed) for key in range(200)])
+    rows.write({"v": [(str(key), version, 0, packed) for key in range(200)]})
     print(version, flush=True)
 """
 

@@ -59,6 +59,17 @@ def test_a_matrix_has_the_numbers_of_its_rows(rows):
     assert found.event_us.tolist() == [5 * (plain is not None) for plain in rows]
 
 
+def test_a_matrix_is_exact_or_refuses():
+    """The last whole number that float64 tells from its neighbours, and the first that it does not."""
+    layout = Layout("v", (("n", "INT64"),))
+    for sign in (1, -1):
+        row = pack(layout, {"n": sign * 2**53}, event_us=0)
+        assert matrix(layout, [row], ["n"], since_us=0).values.tolist() == [[sign * 2.0**53]]
+        row = pack(layout, {"n": sign * (2**53 + 1)}, event_us=0)
+        with pytest.raises(PackedStoreError, match="read it by row"):
+            matrix(layout, [row], ["n"], since_us=0)
+
+
 def test_a_matrix_leaves_expired_rows_out():
     """A row as old as allowed holds, one microsecond older does not."""
     layout = Layout("v", (("n", "INT64"),))

@@ -9,7 +9,8 @@ from feast.repo_config import RegistryConfig
 
 from feature_repo.settings import Settings
 from feature_repo.store import open_store
-from feature_repo.stores.in_state import StateRegistryStore, in_state
+from feature_repo.stores.in_state import in_state
+from feature_repo.stores.state_registry import StateRegistryStore
 
 
 def registry_of(version):
