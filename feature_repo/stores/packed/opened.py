@@ -11,7 +11,9 @@ from feature_repo.stores.packed.redis_rows import RedisRows
 from feature_repo.stores.packed.sqlite_rows import SqliteRows
 
 
-def open_rows(settings: Settings, *, timeout_s: float = 10.0, read_only: bool = True) -> SqliteRows | RedisRows:
+def open_rows(
+    settings: Settings, *, timeout_s: float = 10.0, read_only: bool = True
+) -> SqliteRows | RedisRows:
     """Rows of the online store; SettingsError where it is none of the packed ones or its URL is not set."""
     told = online_section(settings.feature_store)
     options, kind = told["online_store"], str(told["online_store"].get("type", "sqlite"))
