@@ -1,150 +1,94 @@
-"""Online features: a user's row and items' rows, read through Feast's online store.
+"""Online features: a user's row and items' rows, read from packed rows without Feast.
 
-    reader = OnlineFeatures(settings, release.manifest)
+    reader = OnlineFeatures(settings, release.manifest, clock)
     reader.read_user("2375")["history_items"]
 
-Feast does not apply a view's TTL when it reads online; `feature_time` in the answers tells how old a row is.
+Rows whose time to live is over at the service's clock count as missing. Every failure to read is a
+FeaturesUnavailableError, which the answer tells as its fallback. A store that did not answer in time is left
+alone for PAUSE_S, so that requests do not wait for it one after the other.
 """
 
-import gc
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
-
-import numpy as np
 
 from bentos.recommend import FeaturesUnavailableError
 from bentos.release import Manifest, ReleaseError
 from feature_repo.pair_features import Floats
 from feature_repo.settings import Settings
+from feature_repo.stores.packed.layout import EmptyStoreError, NoStoreError, PackedStoreError
+from feature_repo.stores.packed.opened import open_rows
+from feature_repo.stores.packed.reader import PackedReader
 
-USERS, ITEMS = "user_ranking", "item_ranking"
-TIME = "__ts"  # how Feast names the column of a feature's event time
-
-
-def columns_as_matrix(columns: Mapping[str, Sequence[Any]], names: Sequence[str], rows: int) -> Floats:
-    """Lists by feature name as (rows, n_names) float32, NaN for None."""
-    matrix = np.empty((rows, len(names)), dtype=np.float32)
-    for place, name in enumerate(names):
-        matrix[:, place] = np.array(columns[name], dtype=np.float64)
-    return matrix
+log = logging.getLogger("bentoml.endcap")
+USER_VIEWS, ITEM_VIEW = ("user_stats", "user_history"), "item_stats"  # as `feature_repo.features.services`
+TIMEOUT_S = 0.05  # of one read: half of what a request may take
+PAUSE_S = 0.5
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 
 class OnlineFeatures:
-    """Reader over the online store of one installation.
+    """Reader over the online store of one installation, as of a clock."""
 
-    It opens the store at the first read, and again when `endcap materialize` has put a new one in its
-    place. Every failure to read is a FeaturesUnavailableError, which the answer tells as its fallback.
-    """
-
-    def __init__(self, settings: Settings, manifest: Manifest) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, manifest: Manifest, clock: Callable[[], datetime]) -> None:
         self.item_names: list[str] = manifest["features"]["item"]
-        self.names: dict[str, list[str]] = {ITEMS: self.item_names, USERS: manifest["features"]["user"]}
-        self._store: Any = None
-        self._opened: tuple[int, int] | None = None
+        self.user_names: list[str] = manifest["features"]["user"]
+        self.clock = clock
+        self.rows = open_rows(settings, timeout_s=TIMEOUT_S)
+        self._reader = PackedReader(self.rows)
+        self._resume = 0.0  # monotonic seconds before which the store is left alone
+        self._said = ""
 
     def read_user(self, user_id: str) -> dict[str, Any] | None:
         """The user's features by name, and the newest `event_timestamp` among them; None if unknown."""
-        found = self._read(USERS, "user_id", [user_id])
-        row = {name: values[0] for name, values in found.items() if not name.endswith(TIME)}
-        del row["user_id"]
-        if all(value is None for value in row.values()):
+        values: dict[str, Any] = {}
+        newest = None
+        with self._available():
+            for view in USER_VIEWS:
+                found = self._reader.read_row(view, user_id, now_us=self._now_us())
+                if found is None:
+                    continue
+                values |= found.values
+                newest = found.event_us if newest is None else max(newest, found.event_us)
+        if newest is None:
             return None
-        return {**row, "event_timestamp": newest(found)}
+        return {**values, "event_timestamp": EPOCH + timedelta(microseconds=newest)}
 
     def read_items(self, item_ids: Sequence[str]) -> Floats:
-        """Item features, (n_items, n_item_features) in the release's order, NaN where missing."""
-        if not item_ids:
-            return np.empty((0, len(self.item_names)), dtype=np.float32)
-        found = self._read(ITEMS, "item_id", list(item_ids))
-        return columns_as_matrix(found, self.item_names, len(item_ids))
+        """Item features, (n_items, n_item_features) float32 in the release's order, NaN where missing."""
+        with self._available():
+            found = self._reader.read_matrix(ITEM_VIEW, item_ids, self.item_names, now_us=self._now_us())
+        return found.values.astype("float32")
 
     def check(self) -> None:
-        """Compare the registered features with the release's; ReleaseError names what differs."""
-        for service, names in self.names.items():
-            with unavailable():
-                views = self._open().get_feature_service(service).feature_view_projections
-            registered = {field.name for view in views for field in view.features}
-            missing = [name for name in names if name not in registered]
+        """Compare the store's features with the release's; ReleaseError names what differs."""
+        for views, names in ((USER_VIEWS, self.user_names), ((ITEM_VIEW,), self.item_names)):
+            with self._available():
+                held = {name for view in views for name in self._reader.latest(view).names}
+            missing = [name for name in names if name not in held]
             if missing:
-                raise ReleaseError(f"The release needs {missing}, which {service} lacks; run `endcap apply`")
+                raise ReleaseError(
+                    f"The release needs {missing}, which {' and '.join(views)} lack; run `endcap apply`"
+                )
 
-    def _open(self) -> Any:
-        if self._store is None:
-            import_feast()  # also where there is no store yet: no request shall wait for it
-        path = self.settings.online_store
+    def _now_us(self) -> int:
+        return (self.clock() - EPOCH) // MICROSECOND
+
+    @contextmanager
+    def _available(self) -> Iterator[None]:
+        """What fails in the block is a FeaturesUnavailableError: the answer falls back."""
+        if monotonic() < self._resume:
+            raise FeaturesUnavailableError("online store does not answer")
         try:
-            facts = path.stat()
-        except OSError as error:
-            raise FeaturesUnavailableError("no online store (run `endcap materialize`)") from error
-        if self._store is None or self._opened != (facts.st_ino, facts.st_dev):
-            from feature_repo.store import open_store
-
-            before, self._store = self._store, None
-            with absent("torch"):
-                self._store = open_store(self.settings)
-            self._opened = (facts.st_ino, facts.st_dev)
-            if before is not None:
-                del before
-                collect()  # else the replaced file would fill the disk for as long as it stays open
-        return self._store
-
-    def _read(self, service: str, key: str, ids: list[str]) -> dict[str, list[Any]]:
-        with unavailable():
-            store = self._open()
-            answer = store.get_online_features(
-                features=store.get_feature_service(service), entity_rows=[{key: each} for each in ids]
-            )
-            found: dict[str, list[Any]] = answer.to_dict(include_event_timestamps=service == USERS)
-        missing = [name for name in self.names[service] if name not in found]
-        if missing:
-            raise FeaturesUnavailableError(f"online store lacks {', '.join(missing)} (run `endcap apply`)")
-        return found
-
-
-@contextmanager
-def unavailable() -> Iterator[None]:
-    """Whatever a store's client raises in the block is a FeaturesUnavailableError: the answer falls back."""
-    try:
-        yield
-    except FeaturesUnavailableError:
-        raise
-    except Exception as error:
-        raise FeaturesUnavailableError(f"online store cannot be read ({type(error).__name__})") from error
-
-
-def import_feast() -> None:
-    """Import what opening a store needs: 6 to 9 s of CPU, at a worker's start rather than in a request."""
-    with absent("torch"):  # Feast takes it along where it finds it, for images; we have none
-        import feast  # noqa: F401
-
-
-@contextmanager
-def absent(name: str) -> Iterator[None]:
-    """Let imports in the block not find module `name`, unless it is loaded already."""
-    hide = name not in sys.modules
-    if hide:
-        sys.modules[name] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if hide:
-            del sys.modules[name]
-
-
-def collect() -> None:
-    """Free what is unreachable, also among what the service froze after its warm-up; freeze again if so."""
-    frozen = gc.get_freeze_count()
-    gc.unfreeze()
-    gc.collect()
-    if frozen:
-        gc.freeze()
-
-
-def newest(found: Mapping[str, Sequence[Any]]) -> datetime | None:
-    """Newest event time among a row's features; None when no feature has one."""
-    seconds = [int(values[0]) for name, values in found.items() if name.endswith(TIME) and values[0]]
-    return None if not seconds else datetime.fromtimestamp(max(seconds), tz=UTC)
+            yield
+        except PackedStoreError as error:
+            if not isinstance(error, NoStoreError | EmptyStoreError):
+                self._resume = monotonic() + PAUSE_S
+            if str(error) != self._said:
+                self._said = str(error)
+                log.warning("%s", error)
+            raise FeaturesUnavailableError(error.told) from error

@@ -76,14 +76,14 @@ class Endcap:
         self.settings = Settings.from_environment()
         self.blas = use_one_blas_thread()
         self.release = load_stored(self.model)
-        self.features = OnlineFeatures(self.settings, self.release.manifest)
+        self.features = OnlineFeatures(self.settings, self.release.manifest, lambda: clock(self.release))
         self.warm_up()
 
     def warm_up(self) -> None:
         """Open the store, answer each task once, and freeze what is alive: the p99 is garbage collection."""
         try:
             self.features.check()
-            state = str(self.settings.online_store)
+            state = self.features.rows.place
         except FeaturesUnavailableError as error:
             state = str(error)
         for task in self.release.rankers:

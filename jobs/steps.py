@@ -66,6 +66,13 @@ def _end_of_cut(settings: Settings, choices: Choices) -> Arguments:
     return {"end": ShopCalendar.load(settings.shop_calendar).end(choices.cut)}
 
 
+# What `feature_store.yaml` names by class path, so that no import tells of it.
+STORE_CODE = (
+    "feature_repo.definitions",
+    "feature_repo.stores.asof",
+    "feature_repo.stores.state_registry",
+    "feature_repo.stores.packed.online_store",
+)
 STEPS = (
     Step(
         name="ingest",
@@ -94,11 +101,7 @@ STEPS = (
         name="apply",
         module="jobs.apply",
         outputs=lambda s, _: (s.registry,),
-        more_code=(
-            "feature_repo.definitions",
-            "feature_repo.stores.asof",
-            "feature_repo.stores.state_registry",
-        ),
+        more_code=STORE_CODE,
         files=("feature_repo/feature_store.yaml",),
         libraries=("feast",),
     ),
@@ -109,11 +112,7 @@ STEPS = (
         after=("build-features", "embed-items"),
         outputs=lambda s, choices: (s.training / f"cut-{choices.cut}" / "release" / "manifest.json",),
         arguments=_cut,
-        more_code=(
-            "feature_repo.definitions",
-            "feature_repo.stores.asof",
-            "feature_repo.stores.state_registry",
-        ),
+        more_code=STORE_CODE[:-1],
         files=("feature_repo/feature_store.yaml",),
         libraries=("feast", "tensorflow", "tensorflow-recommenders", "xgboost"),
     ),
@@ -139,7 +138,7 @@ STEPS = (
         after=("build-features", "apply"),
         outputs=lambda s, _: (s.online_store,),
         arguments=_end_of_cut,
-        more_code=("feature_repo.stores.asof", "feature_repo.stores.state_registry"),
+        more_code=STORE_CODE[1:],
         files=("feature_repo/feature_store.yaml",),
         libraries=("feast",),
     ),

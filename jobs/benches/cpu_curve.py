@@ -9,6 +9,7 @@ reports/cpu_curve.json and .png.
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from time import process_time
 from typing import Any
 
@@ -63,7 +64,8 @@ def records(settings: Settings, cut: int) -> Iterator[Record]:
 
 def item_read(settings: Settings, release: Release, cut: int) -> Record:
     """CPU milliseconds of reading one item's features, as the service reads those of its candidates."""
-    reader, ids = OnlineFeatures(settings, release.manifest), release.catalogue.item_ids
+    as_of = datetime.fromisoformat(release.manifest["as_of"])
+    reader, ids = OnlineFeatures(settings, release.manifest, lambda: as_of), release.catalogue.item_ids
     draws = [np.random.default_rng(number).permutation(ids)[:SIZE].tolist() for number in range(READS + 1)]
     spent = [read_ms(reader, drawn) for drawn in draws][1:]  # the first one opens the store
     return {

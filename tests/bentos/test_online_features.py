@@ -3,10 +3,9 @@
 import math
 import os
 import shutil
-import subprocess
-import sys
+import sqlite3
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,13 @@ import pytest
 import served_shop
 from served_shop import ITEMS, NOW, SOLD_OUT, USERS
 
-from bentos.online_features import OnlineFeatures, absent, columns_as_matrix, newest
+from bentos import online_features
+from bentos.online_features import ITEM_VIEW, USER_VIEWS, OnlineFeatures
 from bentos.recommend import FeaturesUnavailableError
 from bentos.release import ReleaseError, read_manifest
+from feature_repo.features.services import item_ranking, user_ranking
+from feature_repo.features.users import user_stats
+from feature_repo.stores.packed.layout import PackedStoreError
 
 shop = pytest.fixture(scope="session")(served_shop.installed)
 
@@ -31,7 +34,7 @@ def manifest(shop):
 @pytest.fixture(scope="module")
 def reader(shop, manifest):
     """A reader of the shop's store."""
-    return OnlineFeatures(shop.settings, manifest)
+    return OnlineFeatures(shop.settings, manifest, lambda: NOW)
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def test_user_row_is_what_was_written(reader, shop, user_id):
     meta = {"user_id", "event_timestamp", "created_timestamp"}
     expected = {name: value for name, value in {**stats, **past}.items() if name not in meta}
     assert row.pop("event_timestamp") == NOW
-    assert row == expected
+    assert same(row, expected)
 
 
 def test_item_rows_are_in_the_order_asked(reader, shop, manifest):
@@ -84,25 +87,20 @@ def test_no_items_are_no_rows(reader, manifest):
     assert reader.read_items([]).shape == (0, len(manifest["features"]["item"]))
 
 
-def test_columns_become_a_matrix_by_name():
-    """Columns are laid out by name, not in the order of the mapping; None is NaN, integers are exact."""
-    columns = {"b": [1, None, 2**24], "a": [0.5, True, -1], "other": ["x"] * 3}
-    found = columns_as_matrix(columns, ["a", "b"], 3)
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, [[0.5, 1], [1, math.nan], [-1, 2**24]])
+def test_a_row_that_is_too_old_counts_as_missing(shop, manifest):
+    """After the time to live of its numbers a user is known by their history alone."""
+    late = OnlineFeatures(shop.settings, manifest, lambda: NOW + user_stats.ttl + timedelta(microseconds=1))
+    row = late.read_user("u0")
+    assert "user_spend_7d" not in row
+    assert row["history_items"]
 
 
-@pytest.mark.parametrize(
-    ("found", "expected"),
-    [
-        ({"a": [1], "a__ts": [100], "b__ts": [300], "c__ts": [200]}, datetime.fromtimestamp(300, UTC)),
-        ({"a__ts": [0], "b__ts": [None]}, None),
-        ({"a": [999]}, None),
-    ],
-)
-def test_newest_is_the_latest_event_time(found, expected):
-    """Of a row's event times the latest counts; features without one, and values, do not."""
-    assert newest(found) == expected
+def test_views_are_those_of_the_feature_services():
+    """What is read online is what models are trained on."""
+    served = [
+        [view.name for view in service.feature_view_projections] for service in (user_ranking, item_ranking)
+    ]
+    assert served == [list(USER_VIEWS), [ITEM_VIEW]]
 
 
 def test_matching_features_pass_the_check(reader):
@@ -114,13 +112,14 @@ def test_matching_features_pass_the_check(reader):
 def test_release_over_other_features_is_refused(shop, manifest, kind):
     """A feature that nobody registered is named before anything is served, and while serving falls back."""
     features = {**manifest["features"], kind: [*manifest["features"][kind], "moon_phase"]}
-    reader = OnlineFeatures(shop.settings, {**manifest, "features": features})
+    reader = OnlineFeatures(shop.settings, {**manifest, "features": features}, lambda: NOW)
     with pytest.raises(
-        ReleaseError, match=rf"needs \['moon_phase'\], which {kind}_ranking lacks.*endcap apply"
+        ReleaseError, match=rf"needs \['moon_phase'\], which .*{kind}_stats.* lack; run `endcap apply`"
     ):
         reader.check()
-    with pytest.raises(FeaturesUnavailableError, match="online store lacks moon_phase"):
-        reader.read_user("u0") if kind == "user" else reader.read_items(["i00"])
+    if kind == "item":
+        with pytest.raises(FeaturesUnavailableError, match="online store cannot be read"):
+            reader.read_items(["i00"])
 
 
 def without_store(settings):
@@ -139,91 +138,78 @@ def folder_for_store(settings):
     settings.online_store.mkdir()
 
 
-def without_registry(settings):
-    """A store whose features nobody registered."""
-    settings.registry.unlink()
+def without_views(settings):
+    """A database that was never applied to."""
+    settings.online_store.unlink()
+    sqlite3.connect(settings.online_store).execute("CREATE TABLE other (n)").connection.close()
 
 
-def garbage_registry(settings):
-    """A registry that cannot be parsed."""
-    settings.registry.write_bytes(b"\xff" * 5_000)
-
-
-BROKEN = [without_store, garbage_store, folder_for_store, without_registry, garbage_registry]
+BROKEN = {
+    without_store: "no online store",
+    garbage_store: "online store cannot be read",
+    folder_for_store: "online store cannot be read",
+    without_views: "online store is empty",
+}
 
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_whatever_is_broken_is_unavailable(copied, manifest, broken):
     """A fresh reader meets a broken installation with the one error that the answer knows how to tell."""
     broken(copied)
-    reader = OnlineFeatures(copied, manifest)
-    for read in (lambda: reader.read_user("u0"), lambda: reader.read_items(["i00"])):
-        with pytest.raises(FeaturesUnavailableError, match="online store"):
-            read()
+    for read in (lambda r: r.read_user("u0"), lambda r: r.read_items(["i00"]), lambda r: r.check()):
+        reader = OnlineFeatures(copied, manifest, lambda: NOW)
+        with pytest.raises(FeaturesUnavailableError, match=BROKEN[broken]):
+            read(reader)
 
 
-@pytest.mark.parametrize("broken", [without_store, folder_for_store, without_registry, garbage_registry])
-def test_check_of_what_is_broken_is_unavailable(copied, manifest, broken):
-    """The check at the start tells a broken installation apart from a release that does not fit."""
-    broken(copied)
-    try:
-        OnlineFeatures(copied, manifest).check()
-    except FeaturesUnavailableError:
-        return
-    assert broken is folder_for_store  # the check looks at the registry; the first read will meet the store
+def test_a_store_that_does_not_answer_is_left_alone_for_a_while(shop, manifest, monkeypatch):
+    """The first request waits for its time-out; those of the next half second do not even try."""
+    reader = OnlineFeatures(shop.settings, manifest, lambda: NOW)
+    now, asked = [100.0], []
+
+    def silent(view, _):
+        asked.append(view)
+        raise PackedStoreError("no answer in time")
+
+    monkeypatch.setattr(online_features, "monotonic", lambda: now[0])
+    with monkeypatch.context() as broken:
+        broken.setattr(reader.rows, "read", silent)
+        for says in ("cannot be read", "does not answer", "does not answer"):
+            with pytest.raises(FeaturesUnavailableError, match=says):
+                reader.read_items(["i00"])
+        assert len(asked) == 1
+    now[0] += online_features.PAUSE_S - 0.001
+    with pytest.raises(FeaturesUnavailableError, match="does not answer"):
+        reader.read_user("u0")
+    now[0] += 0.002
+    assert reader.read_user("u0")["event_timestamp"] == NOW
 
 
-def test_reader_opens_a_replaced_store_and_lets_go_of_the_old(copied, shop, manifest):
-    """After a rename the next read is of the new store, and no replaced file stays open to fill the disk."""
+def test_reader_opens_a_new_store_and_lets_go_of_the_old(copied, shop, manifest):
+    """What is materialized is read at once; a file that was deleted does not stay open to fill the disk."""
     from jobs import materialize
 
-    reader = OnlineFeatures(copied, manifest)
+    reader = OnlineFeatures(copied, manifest, lambda: NOW)
     first = reader.read_user("u0")
     shutil.copytree(shop.settings.state / "features", copied.state / "features")
     materialize.run(copied, end=NOW - timedelta(days=3))
     second = reader.read_user("u0")
-    for _ in range(2):
-        materialize.run(copied, end=NOW)
-        assert reader.read_user("u0") == first
+    copied.online_store.unlink()
+    materialize.run(copied, end=NOW)
+    assert same(reader.read_user("u0"), first)
     assert second["event_timestamp"] == NOW - timedelta(weeks=1)
-    assert second != first
+    assert not same(second, first)
     assert [path for path in open_files() if str(copied.state) in path and path.endswith("(deleted)")] == []
+
+
+def same(row, other):
+    """Whether two rows have the same values, in lists or in arrays."""
+    return {name: np.asarray(value).tolist() for name, value in row.items()} == {
+        name: np.asarray(value).tolist() for name, value in other.items()
+    }
 
 
 def open_files():
     """Names of the files that this process has open; the kernel marks those that were deleted."""
     links = list(Path("/proc/self/fd").iterdir())
     return [str(link.readlink()) for link in links if link.is_symlink()]
-
-
-def test_absent_module_is_back_afterwards():
-    """In the block an import fails as if the module were not installed; a loaded one stays as it is."""
-    assert "wave" not in sys.modules
-    with absent("wave"), pytest.raises(ImportError):
-        import wave
-    import wave
-
-    with absent("wave"):
-        import wave as again
-    assert again is wave is sys.modules.pop("wave")
-
-
-def test_feast_is_there_before_the_store_is(tmp_path):
-    """A worker without a store pays for Feast's import at once, not in the request that finds one later."""
-    program = """
-import sys
-from pathlib import Path
-from bentos.online_features import OnlineFeatures
-from bentos.recommend import FeaturesUnavailableError
-from feature_repo.settings import Settings
-
-nowhere = Settings(state=Path("no"), reports=Path("no"))
-try:
-    OnlineFeatures(nowhere, {"features": {"item": ["a"], "user": ["b"]}}).check()
-except FeaturesUnavailableError:
-    print("feast" in sys.modules, bool(sys.modules.get("torch")))
-"""
-    found = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert found.stdout.split() == ["True", "False"]

@@ -1,7 +1,8 @@
 """An Arrow table of a materialization as packed rows: a conversion for each column, not for each value.
 
-What comes out equals, byte by byte, what Feast would write by its own way through protobuf values, but for a
-time that is null (Feast writes the smallest integer). Types without a form of their own take that way.
+What comes out equals, byte by byte, what Feast would write by its own way through protobuf values, where that
+keeps what it is given: it rounds integers beside a null, and knows no empty bytes and no null time. Types
+without a form of their own take that way.
 """
 
 from collections.abc import Iterator, Sequence

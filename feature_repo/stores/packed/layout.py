@@ -35,11 +35,30 @@ EVENT_AT = 8  # bytes before the event time
 
 
 class PackedStoreError(RuntimeError):
-    """An online store that is not there, not whole, or not what the reader expects."""
+    """An online store that is not there, not whole, or not what the reader expects.
+
+    The message is for who runs the store, with its place; `told` is for who asked a question of it.
+    """
+
+    told = "online store cannot be read"
+
+
+class NoStoreError(PackedStoreError):
+    """There is no store."""
+
+    told = "no online store (run `endcap materialize`)"
+
+
+class EmptyStoreError(PackedStoreError):
+    """The store does not know a view: nothing was materialized, or a server was started anew."""
+
+    told = "online store is empty (run `endcap materialize`)"
 
 
 class SchemaMismatchError(PackedStoreError):
     """Rows were written by another layout than the view's; the message names the difference, if known."""
+
+    told = "online store has features of another schema (run `endcap materialize`)"
 
     @classmethod
     def of(cls, view: str) -> "SchemaMismatchError":

@@ -25,7 +25,7 @@ def open_rows(
             )
         return RedisRows(url, told["project"], timeout_s=timeout_s)
     if kind.endswith(".PackedSqliteOnlineStore"):
-        return SqliteRows(settings.online_store, told["project"], read_only=read_only)
+        return SqliteRows(settings.online_store, told["project"], read_only=read_only, timeout_s=timeout_s)
     raise SettingsError(
         f"{settings.feature_store} has online store {kind}; use PackedSqliteOnlineStore or"
         " PackedRedisOnlineStore of feature_repo.stores.packed.online_store"

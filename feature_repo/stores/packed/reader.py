@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from feature_repo.stores.packed.layout import Layout, PackedStoreError, SchemaMismatchError
+from feature_repo.stores.packed.layout import EmptyStoreError, Layout, SchemaMismatchError
 from feature_repo.stores.packed.matrix import Matrix, matrix
 from feature_repo.stores.packed.row import schema_of, times_of, unpack
 
@@ -94,7 +94,7 @@ class PackedReader:
         return found
 
     def layout(self, view: str) -> Layout:
-        """The view's layout; PackedStoreError where the store has no such view."""
+        """The view's layout; EmptyStoreError where the store has no such view."""
         if view not in self._layouts:
             self._layouts[view] = self.latest(view)
         return self._layouts[view]
@@ -103,9 +103,7 @@ class PackedReader:
         """The view's layout as the store has it now."""
         found = self.rows.layout(view)
         if found is None:
-            raise PackedStoreError(
-                f"The online store has no view {view}; run `endcap apply` and `endcap materialize`"
-            )
+            raise EmptyStoreError(f"The online store has no view {view}; run `endcap materialize`")
         return found
 
     def layout_of(self, view: str, packed: bytes) -> Layout:
@@ -121,10 +119,10 @@ class PackedReader:
         )
 
     def check_not_empty(self, view: str) -> None:
-        """PackedStoreError if the store has lost the view, as a server does that was started anew."""
+        """EmptyStoreError if the store has lost the view, as a server does that was started anew."""
         if self.rows.layout(view) is None:
             self._layouts.pop(view, None)
-            raise PackedStoreError(
+            raise EmptyStoreError(
                 f"The online store is empty: it has no view {view} any more; run `endcap materialize`"
             )
 

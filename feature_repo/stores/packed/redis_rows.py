@@ -33,9 +33,15 @@ class RedisRows:
 
     def __init__(self, url: str, project: str, *, timeout_s: float = 10.0) -> None:
         import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
         self.project = project
-        self._client = redis.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+        # Once more where a connection was lost, as by a restart; what takes too long once will do so again.
+        once_more = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+        self._client = redis.Redis.from_url(
+            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=once_more
+        )
         self._write_newest = self._client.register_script(NEWEST)
 
     def declare(self, layout: Layout) -> None:
@@ -113,6 +119,12 @@ class RedisRows:
         self._client.close()
 
     @property
+    def place(self) -> str:
+        """Where the rows are, for a person; no password."""
+        where = self._client.connection_pool.connection_kwargs
+        return f"Redis at {where.get('path') or '{host}:{port}'.format_map(where)}"
+
+    @property
     def _layouts(self) -> str:
         return f"{self.project}:packed_layouts"
 
@@ -127,9 +139,7 @@ class RedisRows:
         try:
             yield
         except redis.RedisError as error:
-            where = self._client.connection_pool.connection_kwargs
-            place = where.get("path") or f"{where.get('host')}:{where.get('port')}"
-            raise PackedStoreError(f"Redis at {place} cannot be used now ({error})") from error
+            raise PackedStoreError(f"{self.place} cannot be used now ({error})") from error
 
 
 def batched_rows(rows: Iterable[Any]) -> Iterator[Sequence[Any]]:

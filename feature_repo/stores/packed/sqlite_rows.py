@@ -1,8 +1,8 @@
 """Packed rows in one SQLite file: a table for each view, and one of layouts.
 
 Writers keep a row whose event time is newer than the one they bring. Readers see whole transactions only
-(write-ahead log), also while a view is written anew; they open the file at the first read, and again when
-another file has taken its place.
+(write-ahead log), also while a view is written anew; they open the file at the first read, and again after
+it was deleted and written anew. No other file may take its place: the log beside it is not that file's.
 """
 
 import json
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from feature_repo.stores.packed.layout import Layout, PackedStoreError
+from feature_repo.stores.packed.layout import EmptyStoreError, Layout, NoStoreError, PackedStoreError
 
 WAIT_S = 10.0  # for another writer to finish
 LAYOUTS = "packed_layouts"
@@ -23,8 +23,11 @@ Row = tuple[str, int, int, bytes]  # key, event time, created time (us, 0 for no
 class SqliteRows:
     """Rows of one project; safe to share between threads, which take turns."""
 
-    def __init__(self, path: Path, project: str, *, read_only: bool = False) -> None:
+    def __init__(
+        self, path: Path, project: str, *, read_only: bool = False, timeout_s: float = WAIT_S
+    ) -> None:
         self.path, self.project, self.read_only = Path(path), project, read_only
+        self.timeout_s = timeout_s
         self._turn = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
@@ -123,6 +126,11 @@ class SqliteRows:
         with self._turn, plainly(self.path):
             return self._open().execute(query, asked).fetchall()
 
+    @property
+    def place(self) -> str:
+        """Where the rows are, for a person."""
+        return str(self.path)
+
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._turn, plainly(self.path):
@@ -144,13 +152,13 @@ class SqliteRows:
         if self._connection is None or now != self._file:
             self.close()
             if self.read_only and now is None:
-                raise PackedStoreError(f"No online store at {self.path}; run `endcap materialize`")
+                raise NoStoreError(f"No online store at {self.path}; run `endcap materialize`")
             self.path.parent.mkdir(parents=True, exist_ok=True)
             mode = "ro" if self.read_only else "rwc"
             self._connection = sqlite3.connect(
                 f"{self.path.absolute().as_uri()}?mode={mode}",
                 uri=True,
-                timeout=WAIT_S,
+                timeout=self.timeout_s,
                 isolation_level=None,
                 check_same_thread=False,
             )
@@ -163,7 +171,7 @@ class SqliteRows:
         return self._connection
 
 
-class MissingTableError(PackedStoreError):
+class MissingTableError(EmptyStoreError):
     """The store has no such view."""
 
 

@@ -31,8 +31,9 @@ from packed_world import (
 
 from feature_repo.stores.packed.layout import PackedStoreError, SchemaMismatchError
 from feature_repo.stores.packed.reader import PackedReader, key_of
+from feature_repo.stores.packed.row import pack
 from feature_repo.stores.packed.sqlite_rows import SqliteRows
-from feature_repo.stores.packed.values import microseconds
+from feature_repo.stores.packed.values import layout_of, microseconds
 
 NUMERIC = {name: kind for name, kind in EVERY_TYPE.items() if kind in NUMBERS}
 MILD = NUMERIC | {"int64": "Int32"}  # made up as smaller ones: larger than 2**53 are refused
@@ -206,20 +207,19 @@ def test_a_missing_or_broken_file_says_what_to_do(tmp_path):
         reader.read_row("counts", "1", now_us=0)
 
 
-def test_a_reader_follows_a_file_that_was_replaced(tmp_path):
-    """A new file under the same name is read at once."""
-    path = tmp_path / "state" / "online.db"
-    for value in (1, 2):
-        store = open_world("packed_sqlite", tmp_path / str(value), "", [user, counts])
-        write(store, counts, [("u", n(value), T0, None)])
-        target, config = online(store)
-        target.rows(config).close()
-        path.parent.mkdir(exist_ok=True)
-        (tmp_path / str(value) / "online.db").replace(path)
-        if value == 1:
-            reader = PackedReader(SqliteRows(path, config.project, read_only=True))
-        reader.rows.project = config.project
+def test_a_reader_follows_a_file_that_was_deleted(tmp_path):
+    """A store that is written anew after its file was deleted is read at once, with no row of the old one."""
+    path = tmp_path / "online.db"
+    reader = None
+    for value, ids in ((1, ["a", "u"]), (2, ["u"])):
+        path.unlink(missing_ok=True)  # its log stays beside it, as when a person deletes it
+        writer, layout = SqliteRows(path, "p"), layout_of(counts)
+        writer.declare(layout)
+        row = pack(layout, {"n": value}, event_us=T0_US)
+        writer.write({"counts": [(key, T0_US, 0, row) for key in ids]})
+        reader = reader or PackedReader(SqliteRows(path, "p", read_only=True))
         assert reader.read_row("counts", "u", now_us=T0_US).values == {"n": value}
+        assert (reader.read_row("counts", "a", now_us=T0_US) is None) == (value == 2)
 
 
 WRITER = """
