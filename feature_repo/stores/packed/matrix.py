@@ -43,7 +43,9 @@ def matrix(layout: Layout, rows: Sequence[bytes | None], names: Sequence[str], *
     event_us[~found] = 0
     values = np.empty((len(rows), len(names)))
     for column, name in enumerate(names):
-        values[:, column] = exact(layout, name, records[str(layout.place[name])])
+        values[:, column] = records[str(layout.place[name])]
+    if values.size and np.abs(values).max(initial=0.0, where=~np.isnan(values)) >= EXACT:
+        check_exact(layout, names, records)
     places = [layout.place[name] for name in names]
     nulls = np.unpackbits(records["nulls"], axis=1, bitorder="little")[:, places]
     values[nulls.view(np.bool_)] = np.nan
@@ -56,13 +58,11 @@ def fixed_parts(layout: Layout, rows: Sequence[bytes | None]) -> NDArray[np.void
     size = layout.dtype.itemsize
     blank = bytes(size)
     parts = [blank if row is None else row for row in rows]
-    if layout.all_fixed:
-        whole = all(len(part) == size for part in parts)
-    else:
-        whole = all(len(part) >= size for part in parts)
-        parts = [part[:size] for part in parts]
-    if not whole:
+    odd = set(map(len, parts)) - {size}
+    if odd and (layout.all_fixed or min(odd) < size):
         return refuse_partly(layout, rows)
+    if odd:
+        parts = [part[:size] for part in parts]
     return np.frombuffer(b"".join(parts), dtype=layout.dtype)
 
 
@@ -74,10 +74,9 @@ def refuse_partly(layout: Layout, rows: Sequence[bytes | None]) -> NDArray[np.vo
     raise PackedStoreError(f"A row of view {layout.view} is cut off; run `endcap materialize`")
 
 
-def exact(layout: Layout, name: str, column: NDArray[np.generic]) -> NDArray[np.generic]:
-    """The column, unless float64 would round one of its whole numbers."""
-    if column.dtype == np.int64 and len(column):
-        least, most = int(column.min()), int(column.max())
-        if max(-least, most) > EXACT:
+def check_exact(layout: Layout, names: Sequence[str], records: NDArray[np.void]) -> None:
+    """PackedStoreError for a whole number that float64 would round."""
+    for name in names:
+        column = records[str(layout.place[name])]
+        if column.dtype == np.int64 and max(-int(column.min()), int(column.max())) > EXACT:
             raise PackedStoreError(f"{name} of view {layout.view} is beyond 2**53: read it by row instead")
-    return column

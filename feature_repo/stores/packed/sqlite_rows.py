@@ -88,10 +88,13 @@ class SqliteRows:
         """Packed rows of keys, in their order; None where there is none."""
         # One statement however many keys, and no limit on their number.
         query = (
-            f"SELECT held.row FROM json_each(?) AS asked LEFT JOIN {self._table(view)} AS held"
-            " ON held.key = asked.value ORDER BY asked.key"
+            f"SELECT asked.key, held.row FROM json_each(?) AS asked LEFT JOIN {self._table(view)} AS held"
+            " ON held.key = asked.value"
         )
-        return [row for (row,) in self._fetch(query, [json.dumps(keys)])]
+        found: list[bytes | None] = [None] * len(keys)
+        for place, row in self._fetch(query, [json.dumps(keys)]):
+            found[place] = row
+        return found
 
     def delete(self, view: str, keys: Iterable[str]) -> None:
         """Delete rows; keys that are not there are passed over."""
