@@ -6,6 +6,7 @@ says most about what they have not yet bought of it.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +18,10 @@ PRIOR = 10.0  # a shopper's first 10 decayed purchases weigh as much as the shop
 
 def item_groups(release: Release) -> Groups:
     """The groups of every item in the catalogue."""
+    return release.once("item_groups", _item_groups)
+
+
+def _item_groups(release: Release) -> Groups:
     catalogue = release.catalogue
     return Groups(
         departments=catalogue.departments,
@@ -26,6 +31,27 @@ def item_groups(release: Release) -> Groups:
         lines=release.arrays["lines"],
         variants=release.arrays["variants"],
     )
+
+
+@dataclass(frozen=True)
+class Combinations:
+    """The distinct combinations of groups: few beside the items, so that sums over groups are short."""
+
+    codes: Mapping[str, Positions]  # (n_combinations,) by kind of group
+    of_item: Positions  # (n_items,) each item's combination
+
+
+def combinations(release: Release) -> Combinations:
+    """The combinations of a release's groups."""
+    return release.once("combinations", _combinations)
+
+
+def _combinations(release: Release) -> Combinations:
+    groups = item_groups(release)
+    codes = np.stack([getattr(groups, name) for name in GROUPS])
+    distinct, of_item = np.unique(codes, axis=1, return_inverse=True)
+    rows = {name: np.ascontiguousarray(row) for name, row in zip(GROUPS, distinct, strict=True)}
+    return Combinations(rows, of_item.ravel().astype(np.int32))
 
 
 def shop_share(codes: Positions, baskets: Floats) -> Floats:

@@ -18,8 +18,8 @@ from bentos.neighbours import neighbours
 from bentos.pool import pool_scores
 from bentos.release import Release
 from bentos.shopper import Shopper
-from bentos.towers import query_vector
-from feature_repo.pair_features import GROUPS, Floats, Positions
+from bentos.towers import two_tower
+from feature_repo.pair_features import GROUPS, Floats, PastPurchases, Positions
 
 TASKS = ("all", "discover")
 SOURCES = ("buy_again", "two_tower", "co_purchase", "neighbours", "affinity", "top_sellers", "pool")
@@ -54,41 +54,81 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Opinions:
-    """What every source thinks of the whole catalogue, whatever the task."""
+    """What every source thinks of the whole catalogue, whatever the task.
 
-    scores: Mapping[str, Floats]  # (n_items,) by source, -inf where it has no opinion
-    lifts: Mapping[str, Floats]  # (n_items,) by kind of group
+    A request needs the pool's scores of all items and the others' of a few: `of` gives these, and `scores`
+    and `lifts` everything, for those who train or measure.
+    """
+
+    release: Release
+    past: PastPurchases
+    group_lifts: Mapping[str, Floats]  # (n_groups,) by kind of group
+    near: tuple[Positions, Floats]  # items that neighbours bought, and their shares
+    co_purchase: Floats  # (n_items,)
+    two_tower: Floats  # (n_items,)
+
+    @cached_property
+    def pool(self) -> Floats:
+        """The pool's score of every item: (n_items,)."""
+        by_source = {"co_purchase": self.co_purchase, "two_tower": self.two_tower}
+        return pool_scores(self.release, self.group_lifts, self.near, by_source)
+
+    def of(self, items: Positions) -> tuple[Floats, Floats]:
+        """Scores (n, n_sources) and lifts (n, n_kinds of groups) of some items; NaN for no opinion."""
+        groups, knows = item_groups(self.release), bool(self.past.items.size)
+        lifted = [self.group_lifts[name][getattr(groups, name)[items]] for name in GROUPS]
+        nothing = np.full(len(items), np.nan, dtype=np.float32)
+        scores = {
+            "buy_again": looked_up(items, self.past.items, self.past.decayed),
+            "two_tower": self.two_tower[items],
+            "co_purchase": self.co_purchase[items] if knows else nothing,
+            "neighbours": looked_up(items, *self.near),
+            "affinity": np.asarray(sum(lifted), dtype=np.float32) if knows else nothing,
+            "top_sellers": self.release.arrays["popularity"][items],
+            "pool": self.pool[items],
+        }
+        return np.stack([scores[name] for name in SOURCES], axis=1), np.stack(lifted, axis=1)
+
+    @cached_property
+    def _whole(self) -> tuple[Floats, Floats]:
+        return self.of(np.arange(len(self.release.catalogue.item_ids), dtype=np.int32))
+
+    @property
+    def scores(self) -> dict[str, Floats]:
+        """(n_items,) by source, -inf where it has no opinion."""
+        known = np.where(np.isnan(self._whole[0]), np.float32(-np.inf), self._whole[0])
+        return dict(zip(SOURCES, known.T, strict=True))
+
+    @property
+    def lifts(self) -> dict[str, Floats]:
+        """(n_items,) by kind of group."""
+        return dict(zip(GROUPS, self._whole[1].T, strict=True))
 
 
-def buy_again(release: Release, shopper: Shopper) -> Floats:
-    """Decayed count of the shopper's own purchases; -inf for what was never bought."""
-    scores = np.full(len(release.catalogue.item_ids), -np.inf, dtype=np.float32)
-    scores[shopper.past.items] = shopper.past.decayed
-    return scores
+def looked_up(items: Positions, known: Positions, values: Floats) -> Floats:
+    """Values of items where they are above zero, NaN for those that are not known: (n_items,).
+
+    `known` are in increasing order.
+    """
+    if not known.size:
+        return np.full(len(items), np.nan, dtype=np.float32)
+    place = np.minimum(np.searchsorted(known, items), len(known) - 1)
+    held = (known[place] == items) & (values[place] > 0)
+    return np.where(held, values[place], np.float32(np.nan)).astype(np.float32)
 
 
 def opinions(release: Release, shopper: Shopper) -> Opinions:
-    """Score the whole catalogue by every source."""
-    arrays, groups = release.arrays, item_groups(release)
+    """Ask every source."""
     factors = shopper_factors(release, shopper.past)
-    lifted = {
-        name: values[getattr(groups, name)]
-        for name, values in lifts(shopper.past, groups, shop_shares(release)).items()
-    }
-    alike = neighbours(release, factors)
-    scores: dict[str, Floats] = {
-        "buy_again": buy_again(release, shopper),
-        "two_tower": np.asarray(
-            arrays["item_vectors"] @ query_vector(shopper, release, factors), dtype=np.float32
-        ),
-        "co_purchase": np.asarray(arrays["factor_items"] @ factors, dtype=np.float32),
-        "neighbours": np.where(alike > 0, alike, -np.inf).astype(np.float32),
-        "affinity": np.asarray(sum(lifted.values()), dtype=np.float32),
-        "top_sellers": np.asarray(arrays["popularity"], dtype=np.float32),
-    }
-    if not shopper.past.items.size:  # nothing of their own to go by
-        scores |= {name: np.full_like(scores[name], -np.inf) for name in ("co_purchase", "affinity")}
-    return Opinions({**scores, "pool": pool_scores(release, lifted, scores)}, lifted)
+    co_purchase = np.asarray(release.arrays["factor_items"] @ factors, dtype=np.float32)
+    return Opinions(
+        release=release,
+        past=shopper.past,
+        group_lifts=lifts(shopper.past, item_groups(release), shop_shares(release)),
+        near=neighbours(release, factors),
+        co_purchase=co_purchase,
+        two_tower=two_tower(release, shopper, co_purchase),
+    )
 
 
 def draw(
@@ -100,18 +140,14 @@ def draw(
     draws are made from the same.
     """
     thought = thought or opinions(release, shopper)
-    new = np.ones(len(release.catalogue.item_ids), dtype=bool)
-    new[shopper.past.items] = False
-    own = np.empty(0, dtype=np.int32)
+    past, own = shopper.past, np.empty(0, dtype=np.int32)
     if task == "all":
-        own = best(thought.scores["buy_again"], round(REPURCHASES * size))
-    items = np.sort(np.concatenate([own, best(thought.scores["pool"], size - len(own), among=new)]))
-    scores = np.stack([thought.scores[name][items] for name in SOURCES], axis=1)
-    return Candidates(
-        items=items.astype(np.int32),
-        scores=np.where(np.isinf(scores), np.float32(np.nan), scores),
-        lifts=np.stack([thought.lifts[name][items] for name in GROUPS], axis=1),
-    )
+        own = past.items[best(past.decayed, round(REPURCHASES * size))]
+    new = thought.pool.copy()
+    new[past.items] = -np.inf
+    items = np.sort(np.concatenate([own, best(new, size - len(own))])).astype(np.int32)
+    scores, lifted = thought.of(items)
+    return Candidates(items=items, scores=scores, lifts=lifted)
 
 
 def ranks(scores: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from bentos.affinity import item_groups
 from bentos.candidates import Candidates
 from bentos.release import Release
 from bentos.shopper import Shopper
@@ -22,7 +23,11 @@ def reason(release: Release, shopper: Shopper, candidates: Candidates, row: int)
     catalogue = release.catalogue
     category = readable(str(catalogue.category_names[catalogue.categories[item]]))
     sources = candidates.sources_of(row)
-    share = group_shares(past, catalogue.categories)[catalogue.categories[item]] if past.items.size else 0.0
+    groups = item_groups(release)
+    share = 0.0
+    if past.items.size:
+        shares = group_shares(past, groups.categories, groups.sizes["categories"])
+        share = float(shares[groups.categories[item]])
     if share >= OFTEN:
         return f"New to you, from {category}, which you buy often"
     if past.items.size and {"two_tower", "co_purchase", "neighbours"} & set(sources):

@@ -14,13 +14,13 @@ def best(scores: Floats, n: int, *, among: NDArray[np.bool_] | None = None) -> P
 
     `among` (n_items,) restricts the search.
     """
-    finite = scores > -np.inf  # False for NaN too
-    pool = np.flatnonzero(finite if among is None else finite & among)
+    held = scores if among is None else np.where(among, scores, np.float32(-np.inf))
+    if np.isnan(held).any():
+        held = np.where(np.isnan(held), np.float32(-np.inf), held)
     if n <= 0:
         return np.empty(0, dtype=np.int32)
-    if len(pool) > n:
-        held = scores[pool]
-        # Everything at least as good as the n-th best, so that ties are cut by position and not by luck.
-        pool = pool[held >= np.partition(held, len(held) - n)[len(held) - n]]
-    order = np.argsort(-scores[pool], kind="stable")[:n]
+    # Everything at least as good as the n-th best, so that ties are cut by position and not by luck.
+    least = np.partition(held, len(held) - n)[len(held) - n] if n < len(held) else -np.inf
+    pool = np.flatnonzero(held >= least if least > -np.inf else held > -np.inf)
+    order = np.argsort(-held[pool], kind="stable")[:n]
     return pool[order].astype(np.int32)

@@ -8,7 +8,6 @@ from types import MappingProxyType
 import numpy as np
 
 from bentos.affinity import item_groups, lifts, shop_shares
-from bentos.candidates import buy_again as personal_frequency
 from bentos.index import best
 from bentos.release import Release
 from bentos.shopper import Shopper
@@ -33,8 +32,9 @@ def segment(release: Release, shopper: Shopper) -> Floats:
 
 def buy_again(release: Release, shopper: Shopper) -> Floats:
     """The shopper's own purchases by decayed count, then top sellers."""
-    own = personal_frequency(release, shopper)
     filler = top_sellers(release, shopper)
+    own = np.full(len(filler), -np.inf, dtype=np.float32)
+    own[shopper.past.items] = shopper.past.decayed
     # Squeezed into [-1, 0), below any decayed count, so that it only fills what is left.
     filler = filler / (1.0 + float(filler.max(initial=0.0))) - 1.0
     return np.where(np.isinf(own), filler, own).astype(np.float32)

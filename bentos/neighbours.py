@@ -5,27 +5,48 @@ weeks that was new to them. A request weighs them by likeness. The panel is at m
 the cost of a request does not grow with the shop.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from bentos.factors import unit
 from bentos.release import Release
-from feature_repo.pair_features import Floats
+from feature_repo.pair_features import Floats, Positions
 
 PANEL = 4_096
 PANEL_WEEKS = 4
 SHARPNESS = 4  # likeness is the cosine to this power; cut 43: recall@100 of the pool .0951, with 8 .0938
 
 
-def neighbours(release: Release, factors: Floats) -> Floats:
-    """Share of the likeness-weighted panel that newly bought each item, (n_items,); 0 without a past.
+@dataclass(frozen=True)
+class Panel:
+    """What the panel bought, by item: purchases of item `items[n]` are those from `starts[n]` on."""
 
-    `factors` (n_factors,) are the shopper's.
+    items: Positions  # (n_bought,) those that anybody bought, in the catalogue's order
+    starts: NDArray[np.intp]  # (n_bought,)
+    shoppers: Positions  # (n_purchases,)
+
+
+def panel_by_item(release: Release) -> Panel:
+    """The release's panel by item."""
+    return release.once("panel", _panel_by_item)
+
+
+def _panel_by_item(release: Release) -> Panel:
+    order = np.argsort(release.arrays["panel_items"], kind="stable")
+    items, starts = np.unique(release.arrays["panel_items"][order], return_index=True)
+    return Panel(items.astype(np.int32), starts, release.arrays["panel_shoppers"][order])
+
+
+def neighbours(release: Release, factors: Floats) -> tuple[Positions, Floats]:
+    """Share of the likeness-weighted panel that newly bought each item: (items, shares).
+
+    All other items have none, as all have without a past. `factors` (n_factors,) are the shopper's.
     """
-    arrays = release.arrays
-    likeness = np.maximum(arrays["panel_vectors"] @ unit(factors), 0.0) ** SHARPNESS
-    total = float(likeness.sum())
-    n_items = len(release.catalogue.item_ids)
-    if total <= 0.0:
-        return np.zeros(n_items, dtype=np.float32)
-    weights = (likeness / np.float32(total))[arrays["panel_shoppers"]]
-    return np.bincount(arrays["panel_items"], weights=weights, minlength=n_items).astype(np.float32)
+    likeness = np.maximum(release.arrays["panel_vectors"] @ unit(factors), 0.0) ** SHARPNESS
+    total, panel = float(likeness.sum()), panel_by_item(release)
+    if total <= 0.0 or not panel.items.size:
+        return np.empty(0, np.int32), np.empty(0, np.float32)
+    weights = (likeness / total)[panel.shoppers]
+    return panel.items, np.add.reduceat(weights, panel.starts).astype(np.float32)

@@ -7,11 +7,14 @@ for every item of the catalogue at every request.
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bentos.affinity import combinations
 from bentos.release import Release
-from feature_repo.pair_features import GROUPS, Floats
+from feature_repo.pair_features import GROUPS, Floats, Positions
 
 # Rows of `appeal_inputs`: what is the same for everybody. Item features, but for the newcomers of the panel.
 # No promotions: what last week's are worth changes with the season (weights from -.2 to .9 within a year).
@@ -47,13 +50,39 @@ def inputs(release: Release, lifted: Mapping[str, Floats], scores: Mapping[str, 
     return np.concatenate([release.arrays["appeal_inputs"], np.stack(rows)], dtype=np.float32)
 
 
-def pool_scores(release: Release, lifted: Mapping[str, Floats], scores: Mapping[str, Floats]) -> Floats:
-    """The pool's score of every item: (n_items,)."""
-    weights = release.arrays["pool_weights"]
-    n_appeal, n_groups = len(APPEAL), len(GROUPS)
-    found = weights[:n_appeal] @ release.arrays["appeal_inputs"]
-    for name, weight in zip(GROUPS, weights[n_appeal : n_appeal + n_groups], strict=True):
-        found += weight * lifted[name]
-    for (name, floor), weight in zip(PERSONAL.items(), weights[n_appeal + n_groups :], strict=True):
-        found += weight * logarithm(scores[name], floor)
+def appeal(release: Release) -> Floats:
+    """What the pool makes of the inputs that are the same for everybody: (n_items,)."""
+    return release.once("pool_appeal", lambda made: _appeal(made.arrays))
+
+
+def _appeal(arrays: Mapping[str, NDArray[Any]]) -> Floats:
+    return np.asarray(arrays["pool_weights"][: len(APPEAL)] @ arrays["appeal_inputs"], dtype=np.float32)
+
+
+def pool_scores(
+    release: Release,
+    group_lifts: Mapping[str, Floats],
+    near: tuple[Positions, Floats],
+    scores: Mapping[str, Floats],
+) -> Floats:
+    """The pool's score of every item, (n_items,): the weights times what `inputs` would have.
+
+    `group_lifts` are the shopper's lifts per group by kind, `near` the neighbours' items and shares, `scores`
+    those per item of the other sources in PERSONAL. Sums over groups are made for each combination of
+    groups, and logarithms of shares where there are shares.
+    """
+    weights = dict(zip(INPUTS, release.arrays["pool_weights"], strict=True))
+    groups = combinations(release)
+    lifted = np.zeros(len(groups.codes["lines"]), dtype=np.float32)
+    for name in GROUPS:
+        lifted += (weights[name] * group_lifts[name]).take(groups.codes[name])
+    found = appeal(release) + lifted.take(groups.of_item)
+    for name, floor in PERSONAL.items():
+        if name == "neighbours":
+            items, shares = near
+            nothing = np.log(np.float32(floor))
+            found += weights[name] * nothing
+            found[items] += weights[name] * (logarithm(shares, floor) - nothing)
+        else:
+            found += weights[name] * logarithm(scores[name], floor)
     return np.asarray(found, dtype=np.float32)

@@ -8,11 +8,11 @@ every other file, so its existence means complete and its hashes mean untouched.
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
@@ -24,7 +24,9 @@ MODEL_NAME = "endcap-release"
 MANIFEST = "manifest.json"
 FACTS = {"as_of", "features", "files"}  # without which nothing can be served
 FILES = {"catalogue.npz", "arrays.npz", "rules.yaml"}
+FORMAT = 2  # of the arrays and their names; a release of another one cannot be served
 Manifest = Mapping[str, Any]
+T = TypeVar("T")
 
 
 class ReleaseError(ValueError):
@@ -58,6 +60,14 @@ class Release:
     arrays: Mapping[str, NDArray[Any]]
     rankers: Mapping[str, Any]  # xgboost.Booster by task
     rules: Mapping[str, Any]
+    _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, name: str, make: Callable[["Release"], T]) -> T:
+        """What `make` makes of the release, made at the first call only: for what requests have in common."""
+        if name not in self._made:
+            self._made[name] = make(self)
+        made: T = self._made[name]
+        return made
 
 
 def sha256(path: Path) -> str:
@@ -71,14 +81,14 @@ def save(release: Release, folder: Path) -> None:
     aside = folder.with_name(folder.name + ".aside")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    catalogue = {field.name: getattr(release.catalogue, field.name) for field in fields(Catalogue)}
+    catalogue = {each.name: getattr(release.catalogue, each.name) for each in fields(Catalogue)}
     np.savez(aside / "catalogue.npz", allow_pickle=False, **catalogue)
     np.savez(aside / "arrays.npz", allow_pickle=False, **dict(release.arrays))
     for task, ranker in release.rankers.items():
         ranker.save_model(aside / f"ranker_{task}.json")
     (aside / "rules.yaml").write_text(yaml.safe_dump(dict(release.rules), sort_keys=False))
     hashes = {path.name: sha256(path) for path in sorted(aside.iterdir())}
-    manifest = {**release.manifest, "files": hashes}
+    manifest = {**release.manifest, "format": FORMAT, "files": hashes}
     (aside / MANIFEST).write_text(json.dumps(manifest, indent=1))
     shutil.rmtree(folder, ignore_errors=True)
     aside.replace(folder)
@@ -95,6 +105,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ReleaseError(f"{path} is damaged ({error}); run `endcap publish` again") from error
     if not isinstance(manifest, dict) or not manifest.keys() >= FACTS or not set(manifest["files"]) >= FILES:
         raise ReleaseError(f"{path} is not a release's manifest; run `endcap publish` again")
+    if manifest.get("format") != FORMAT:
+        raise ReleaseError(
+            f"{path} is of format {manifest.get('format')}, and this version reads {FORMAT};"
+            f" run `endcap train` and `endcap publish` again"
+        )
     return manifest
 
 
@@ -125,7 +140,7 @@ def load(folder: Path, tag: str = "") -> Release:
     manifest = read_manifest(folder)
     verify(folder, manifest)
     with reading(folder / "catalogue.npz") as path, np.load(path, allow_pickle=False) as columns:
-        catalogue = Catalogue(**{field.name: columns[field.name] for field in fields(Catalogue)})
+        catalogue = Catalogue(**{each.name: columns[each.name] for each in fields(Catalogue)})
     with reading(folder / "arrays.npz") as path, np.load(path, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     rankers = {}

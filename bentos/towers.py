@@ -3,7 +3,8 @@
 A query (user as of now) and an item meet in one inner product of three parts. Taste: the shopper's lifts over
 groups in a space of few dimensions (`training.taste_space`), mapped and moved by a network of either side.
 Sales: logs of the item's own sales of four spans, so that learning starts at what sells. Factors: co-purchase
-factors of both.
+factors of both. The last two cost a request nothing: sales are the same for all queries, and the product of
+factors is a source of its own.
 """
 
 from collections.abc import Mapping
@@ -72,35 +73,39 @@ def hidden(inputs: Floats, arrays: Arrays, tower: str) -> Floats:
     return np.asarray(first @ arrays[f"{tower}_kernel_2"] + arrays[f"{tower}_bias_2"], dtype=np.float32)
 
 
-def query_side(inputs: Floats, tasted: Floats, factors: Floats, arrays: Arrays) -> Floats:
-    """The queries' side, (..., n_taste + n_sales + n_factors), of what `query_inputs` and `taste` gave.
-
-    `factors` (..., n_factors) are those of the shoppers.
-    """
+def query_body(inputs: Floats, tasted: Floats, arrays: Arrays) -> Floats:
+    """The queries' side of the part of taste, (..., n_taste), of what `query_inputs` and `taste` gave."""
     inputs = standardised(inputs, arrays["query_mean"], arrays["query_scale"])
-    body = tasted @ arrays["query_map"] + hidden(inputs, arrays, "query")
-    weights = np.broadcast_to(arrays["query_sales"], (*body.shape[:-1], len(SALES)))
-    return np.concatenate([body, weights, factors * arrays["query_factors"]], axis=-1, dtype=np.float32)
+    return np.asarray(tasted @ arrays["query_map"] + hidden(inputs, arrays, "query"), dtype=np.float32)
 
 
-def query_vector(shopper: Shopper, release: Release, factors: Floats) -> Floats:
-    """The shopper's side of the inner product, (n_taste + n_sales + n_factors,), with their `factors`."""
+def item_bodies(inputs: Floats, tastes: Floats, arrays: Arrays) -> Floats:
+    """The items' side of the part of taste: (n_items, n_taste).
+
+    `inputs` (n_items, n_in) are text vectors and item numbers, `tastes` (n_items, n_taste) the items' places
+    in the taste space.
+    """
+    inputs = standardised(inputs, arrays["item_mean"], arrays["item_scale"])
+    return np.asarray(hidden(inputs, arrays, "item") + tastes, dtype=np.float32)
+
+
+def sales_part(log_sales: Floats, arrays: Arrays) -> Floats:
+    """The part of sales, the same for every query: (n_items,) of (n_items, n_sales) as SALES."""
+    return np.asarray(log_sales @ arrays["query_sales"], dtype=np.float32)
+
+
+def two_tower(release: Release, shopper: Shopper, co_purchase: Floats) -> Floats:
+    """Inner products of the shopper with every item: (n_items,).
+
+    `co_purchase` (n_items,) are the inner products of their co-purchase factors.
+    """
     arrays, catalogue = release.arrays, release.catalogue
     inputs = query_inputs(
         shopper, arrays["text_vectors"], catalogue.categories, len(catalogue.category_names)
     )
     places = {kind: arrays[f"taste_{kind}"] for kind in KINDS}
     tasted = taste(shopper.past, item_groups(release), shop_shares(release), places)
-    return query_side(inputs, tasted, factors, arrays)
-
-
-def item_vectors(
-    inputs: Floats, tastes: Floats, log_sales: Floats, factors: Floats, arrays: Arrays
-) -> Floats:
-    """The items' side: (n_items, n_taste + n_sales + n_factors).
-
-    `inputs` (n_items, n_in) are text vectors and item numbers, `tastes` (n_items, n_taste) the items' places
-    in the taste space, `log_sales` (n_items, n_sales) as SALES, `factors` (n_items, n_factors).
-    """
-    body = hidden(standardised(inputs, arrays["item_mean"], arrays["item_scale"]), arrays, "item") + tastes
-    return np.concatenate([body, log_sales, factors], axis=1, dtype=np.float32)
+    found = arrays["item_bodies"] @ query_body(inputs, tasted, arrays)
+    found += release.once("sales_part", lambda made: sales_part(made.arrays["item_log_sales"], made.arrays))
+    found += arrays["query_factors"] * co_purchase
+    return np.asarray(found, dtype=np.float32)

@@ -5,6 +5,7 @@ baskets that held them, decayed counts as of the request, days since the last pu
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,12 @@ class Groups:
     lines: Positions  # a manufacturer's items of one type
     variants: Positions  # items of one text and manufacturer
 
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Number of groups of each kind."""
+        kinds = {kind: getattr(self, kind) for kind in GROUPS}
+        return {kind: int(codes.max()) + 1 if codes.size else 0 for kind, codes in kinds.items()}
+
 
 @dataclass(frozen=True)
 class PastPurchases:
@@ -60,16 +67,14 @@ class PastPurchases:
             raise ValueError("PastPurchases.items must be strictly increasing positions")
 
 
-def group_shares(past: PastPurchases, codes: Positions) -> Floats:
-    """Share of the decayed purchases that falls to each group: (n_groups,), all zero without a past."""
-    size = int(codes.max()) + 1 if codes.size else 0
+def group_shares(past: PastPurchases, codes: Positions, size: int) -> Floats:
+    """Share of the decayed purchases that falls to each group: (size,), all zero without a past."""
     sums = np.bincount(codes[past.items], weights=past.decayed, minlength=size)
     return (sums / max(float(past.decayed.sum()), 1e-9)).astype(np.float32)
 
 
-def group_days_since(past: PastPurchases, codes: Positions) -> Floats:
-    """Days since anything of each group was bought: (n_groups,), NaN where nothing was."""
-    size = int(codes.max()) + 1 if codes.size else 0
+def group_days_since(past: PastPurchases, codes: Positions, size: int) -> Floats:
+    """Days since anything of each group was bought: (size,), NaN where nothing was."""
     days = np.full(size, np.inf, dtype=np.float32)
     np.minimum.at(days, codes[past.items], past.days_since)
     days[np.isinf(days)] = np.nan
@@ -113,15 +118,15 @@ def pair_features(past: PastPurchases, groups: Groups, candidates: Positions, te
     column = 8
     for kind in GROUPS:
         codes = getattr(groups, kind)
-        matrix[:, column] = group_shares(past, codes)[codes[candidates]]
+        matrix[:, column] = group_shares(past, codes, groups.sizes[kind])[codes[candidates]]
         column += 1
     for kind in SINCE:
         codes = getattr(groups, kind)
-        matrix[:, column] = group_days_since(past, codes)[codes[candidates]]
+        matrix[:, column] = group_days_since(past, codes, groups.sizes[kind])[codes[candidates]]
         column += 1
     for kind in COUNTED:
         codes = getattr(groups, kind)
-        size = int(codes.max()) + 1 if codes.size else 0
-        matrix[:, column] = np.bincount(codes[past.items], minlength=size)[codes[candidates]]
+        held = np.bincount(codes[past.items], minlength=groups.sizes[kind])
+        matrix[:, column] = held[codes[candidates]]
         column += 1
     return matrix

@@ -198,7 +198,8 @@ def random_towers(rng, n_user_features):
         "query_map": (N_DIM, N_DIM),
         "query_sales": (len(SALES),),
         "query_factors": (),
-        "item_vectors": (N_ITEMS, N_DIM + len(SALES) + N_FACTORS),
+        "item_bodies": (N_ITEMS, N_DIM),
+        "item_log_sales": (N_ITEMS, len(SALES)),
         **{
             f"taste_{kind}": (codes.max() + 1, N_DIM)
             for kind, codes in tiny_groups().items()

@@ -120,8 +120,8 @@ def tiny_release() -> Release:
     groups = tiny_groups()
     departments = groups["departments"]
     n_query = N_TEXT + N_CATEGORIES + 3 + len(USER_FEATURES)
-    vectors = np.zeros((N_ITEMS, N_DIM + len(SALES) + 2), dtype=np.float32)
-    vectors[:, N_DIM + SALES.index("item_baskets_28d")] = np.log1p(popularity)
+    sales = np.zeros((N_ITEMS, len(SALES)), dtype=np.float32)
+    sales[:, SALES.index("item_baskets_28d")] = np.log1p(popularity)
     segments = np.stack([popularity[::-1], np.where(departments == 1, popularity, 0)])
     return Release(
         tag="endcap-release:tiny",
@@ -149,10 +149,11 @@ def tiny_release() -> Release:
             "query_scale": np.ones(n_query, np.float32),
             "query_map": np.zeros((N_DIM, N_DIM), np.float32),
             "query_sales": np.array([name == "item_baskets_28d" for name in SALES], np.float32),
-            "query_factors": np.float32(1.0),
+            "query_factors": np.float32(0),
             **{f"taste_{kind}": np.zeros((groups[kind].max() + 1, N_DIM), np.float32) for kind in KINDS},
             "text_vectors": np.eye(N_TEXT, dtype=np.float32)[positions % N_TEXT],
-            "item_vectors": vectors,
+            "item_bodies": np.zeros((N_ITEMS, N_DIM), dtype=np.float32),
+            "item_log_sales": sales,
             "popularity": popularity,
             **tiny_sources(popularity),
             "segment_names": np.array(["north", "south"]),

@@ -18,7 +18,7 @@ from bentos.factors import gram
 from bentos.pool import APPEAL, INPUTS
 from bentos.release import Catalogue, Release
 from bentos.rules import load_rules
-from bentos.towers import KINDS, item_vectors
+from bentos.towers import KINDS, item_bodies
 from feature_repo.pair_features import GROUPS, Floats, Positions
 from training.panel import Panel
 from training.purchases import log_sales, world_groups
@@ -38,17 +38,16 @@ def tower_items(
     world: World,
     items: Positions,
     numbers: Floats,
-    names: tuple[str, ...],
     learnt: "Learnt",
 ) -> Floats:
-    """Item vectors of some of the world's items, (n, n_taste + n_sales + n_factors).
+    """The item tower's side of some of the world's items, (n, n_taste).
 
     `numbers` (n, n_features) are theirs.
     """
     groups = world_groups(world)
     tastes = learnt.space.places({kind: getattr(groups, kind)[items] for kind in KINDS})
     inputs = item_inputs(world.text_vectors[items], numbers)
-    return item_vectors(inputs, tastes, log_sales(numbers, names), learnt.factors, learnt.towers)
+    return item_bodies(inputs, tastes, learnt.towers)
 
 
 def taste_arrays(world: World, items: Positions, space: TasteSpace) -> Arrays:
@@ -164,7 +163,8 @@ def release_as_of(
             **group_arrays(world, items, numbers, names.item),
             **taste_arrays(world, items, learnt.space),
             "text_vectors": world.text_vectors[items],
-            "item_vectors": tower_items(world, items, numbers, names.item, learnt),
+            "item_bodies": tower_items(world, items, numbers, learnt),
+            "item_log_sales": log_sales(numbers, names.item),
             "factor_items": learnt.factors,
             "factor_gram": gram(learnt.factors),
             "panel_vectors": panel.vectors,

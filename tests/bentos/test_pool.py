@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tiny_release import N_ITEMS, NOW, user_row
 
+from bentos.affinity import item_groups
 from bentos.candidates import opinions
 from bentos.index import best
 from bentos.pool import APPEAL, INPUTS, inputs, logarithm, pool_scores
@@ -22,17 +23,32 @@ def drawn(release, request):
     rng = np.random.default_rng(request.param)
     appeal = rng.uniform(0, 5, (len(APPEAL), N_ITEMS)).astype(np.float32)
     weights = rng.normal(size=len(INPUTS)).astype(np.float32)
-    lifts = {name: rng.normal(size=N_ITEMS).astype(np.float32) for name in GROUPS}
+    sizes = item_groups(release).sizes
+    lifts = {name: rng.normal(size=sizes[name]).astype(np.float32) for name in GROUPS}
     scores = {
         name: rng.normal(size=N_ITEMS).astype(np.float32) for name in (*ADDED, "two_tower", "buy_again")
     }
+    scores["neighbours"][rng.random(N_ITEMS) < 0.5] = 0
     changed = {**release.arrays, "appeal_inputs": appeal, "pool_weights": weights}
     return replace(release, arrays=changed), lifts, scores
+
+
+def per_item(release, lifts):
+    """Lifts per item of lifts per group."""
+    groups = item_groups(release)
+    return {name: values[getattr(groups, name)] for name, values in lifts.items()}
+
+
+def near(scores):
+    """Neighbours' items and shares, as the source tells them."""
+    items = np.flatnonzero(scores["neighbours"] > 0).astype(np.int32)
+    return items, scores["neighbours"][items]
 
 
 def test_inputs_are_what_their_names_say(drawn):
     """Appeal as stored, lifts as they are, logs of scores above a floor, and the towers' score itself."""
     release, lifts, scores = drawn
+    lifts = per_item(release, lifts)
     rows = dict(zip(INPUTS, inputs(release, lifts, scores), strict=True))
     for place, name in enumerate(APPEAL):
         np.testing.assert_array_equal(rows[name], release.arrays["appeal_inputs"][place])
@@ -55,8 +71,8 @@ def test_scores_are_the_weighted_sum_of_inputs(drawn):
     """What a request reckons row by row is what training fits: weights times the matrix of inputs."""
     release, lifts, scores = drawn
     weights = release.arrays["pool_weights"].astype(np.float64)
-    expected = weights @ inputs(release, lifts, scores).astype(np.float64)
-    found = pool_scores(release, lifts, scores)
+    expected = weights @ inputs(release, per_item(release, lifts), scores).astype(np.float64)
+    found = pool_scores(release, lifts, near(scores), scores)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     assert (found.dtype, found.shape) == (np.float32, (N_ITEMS,))
 
@@ -66,8 +82,8 @@ def test_reckoning_changes_nothing_of_what_it_reads(drawn):
     release, lifts, scores = drawn
     given = [*release.arrays.values(), *lifts.values(), *scores.values()]
     before = [array.copy() for array in given]
-    first = pool_scores(release, lifts, scores)
-    np.testing.assert_array_equal(pool_scores(release, lifts, scores), first)
+    first = pool_scores(release, lifts, near(scores), scores)
+    np.testing.assert_array_equal(pool_scores(release, lifts, near(scores), scores), first)
     for array, kept in zip(given, before, strict=True):
         np.testing.assert_array_equal(array, kept)
 

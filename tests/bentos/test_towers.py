@@ -15,10 +15,9 @@ from bentos.towers import (
     CLIP,
     KINDS,
     hidden,
-    item_vectors,
+    item_bodies,
     profile,
     query_inputs,
-    query_vector,
     standardised,
     taste,
 )
@@ -54,14 +53,12 @@ def test_inputs_are_standardised_and_cut():
     assert standardised(inputs, HAND["item_mean"], HAND["item_scale"]).tolist() == expected
 
 
-def test_item_vector_is_tower_plus_taste_then_sales_then_factors():
-    """The body is the tower's output plus the item's place; logs of sales and factors follow as they are."""
+def test_item_body_is_tower_plus_taste():
+    """The tower's output plus the item's place in the taste space."""
     inputs = np.array([[2, 1], [1, 0]], np.float32)  # standardised: (2, 1) and (0, 0)
-    places = np.array([[0, 0], [7, 8]], np.float32)
-    sales, factors = np.array([[1, 2], [3, 4]], np.float32), np.array([[5], [6]], np.float32)
-    vectors = item_vectors(inputs, places, sales, factors, HAND)
-    np.testing.assert_allclose(vectors, [[2.75, 25, 1, 2, 5], [0.5 + 0.25 + 7, 5 + 8, 3, 4, 6]], rtol=1e-6)
-    assert vectors.dtype == np.float32
+    bodies = item_bodies(inputs, np.array([[0, 0], [7, 8]], np.float32), HAND)
+    np.testing.assert_allclose(bodies, [[2.75, 25], [0.5 + 0.25 + 7, 5 + 8]], rtol=1e-6)
+    assert bodies.dtype == np.float32
 
 
 def test_a_raised_group_is_its_lift_over_one_never_bought():
@@ -119,16 +116,8 @@ def test_query_reads_profile_shares_and_log_numbers(release):
 
 
 def test_zero_towers_rank_by_sales(release):
-    """Towers that have learnt nothing, and items without factors, score each item by its log sales."""
+    """Towers that have learnt nothing, factors included, score each item by its log sales."""
     who = shopper(user_row(), release, NOW)
-    assert query_vector(who, release, shopper_factors(release, who.past))[:6].tolist() == [
-        0.0,
-        0.0,
-        0.0,
-        1.0,
-        0.0,
-        0.0,
-    ]
     found = opinions(release, who).scores["two_tower"]
     np.testing.assert_allclose(found, np.log1p(release.arrays["popularity"]), rtol=1e-6)
 
@@ -137,7 +126,7 @@ def test_zero_towers_rank_by_sales(release):
 def test_score_is_the_inner_product_of_a_plain_loop(release, seed):
     """With random towers, every item's score is what sums over layers, written out, give."""
     rng = np.random.default_rng(seed)
-    learnt = ("query_", "taste_", "item_vectors")
+    learnt = ("query_", "taste_", "item_bodies", "item_log_sales", "factor_items")
     shapes = {name: np.shape(each) for name, each in release.arrays.items() if name.startswith(learnt)}
     drawn = {name: np.asarray(rng.normal(size=shape), np.float32) for name, shape in shapes.items()}
     random = replace(release, arrays={**release.arrays, **drawn})
@@ -153,7 +142,8 @@ def test_score_is_the_inner_product_of_a_plain_loop(release, seed):
     ]
     factors = drawn["query_factors"] * shopper_factors(random, who.past)
     query = [*body, *drawn["query_sales"].tolist(), *factors.tolist()]
-    expected = [sum(q * v for q, v in zip(query, item, strict=True)) for item in drawn["item_vectors"]]
+    items = np.hstack([drawn["item_bodies"], drawn["item_log_sales"], drawn["factor_items"]])
+    expected = [sum(q * v for q, v in zip(query, item, strict=True)) for item in items]
     found = opinions(random, who).scores["two_tower"]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bentos.towers import SALES, item_vectors, query_side
+from bentos.towers import SALES, item_bodies, query_body, sales_part
 from training.batches import TowerOptions, owned_among, week_batches
 from training.purchases import Examples
 from training.retrieval import train_towers
@@ -53,10 +53,10 @@ def towers():
 def scores(towers, examples):
     """Inner products of all queries and items as the service would compute them: (n_users, n_items)."""
     inputs = np.concatenate([examples.text_vectors, examples.item_numbers[0]], axis=1)
-    items = item_vectors(
-        inputs, examples.item_tastes, examples.log_sales[0], examples.item_factors[0], towers
-    )
-    return query_side(examples.queries, examples.query_tastes, examples.query_factors, towers) @ items.T
+    bodies = item_bodies(inputs, examples.item_tastes, towers)
+    factors = towers["query_factors"] * examples.query_factors @ examples.item_factors[0].T
+    taste = query_body(examples.queries, examples.query_tastes, towers) @ bodies.T
+    return taste + sales_part(examples.log_sales[0], towers) + factors
 
 
 def test_the_planted_taste_is_recovered(towers):
