@@ -8,6 +8,7 @@ every other file, so its existence means complete and its hashes mean untouched.
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -127,12 +128,27 @@ def verify(folder: Path, manifest: Manifest) -> None:
 
 def load_ranker(path: Path) -> Any:
     """An XGBoost ranker that answers on one thread, as each worker serves one request at a time."""
-    import xgboost
+    with absent(
+        "pandas", "pyarrow", "sklearn"
+    ):  # it takes them along where it finds them: 140 MB for nothing
+        import xgboost
 
     booster = xgboost.Booster()
     booster.load_model(path)
     booster.set_param({"nthread": 1})  # loading forgets it
     return booster
+
+
+@contextmanager
+def absent(*names: str) -> Iterator[None]:
+    """Let imports in the block not find some modules, unless they are loaded already."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def load(folder: Path, tag: str = "") -> Release:

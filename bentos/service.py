@@ -3,7 +3,8 @@
     endcap serve                             # or: bentoml serve, in the root or in bentos/
     curl localhost:3000/recommend -H 'content-type: application/json' -d '{"user_id": "2375", "k": 5}'
 
-BentoML answers /livez, /readyz and /metrics beside it. No TensorFlow: towers are arrays.
+`/online/recommend` answers the same for less (`bentos.online`). BentoML answers /livez, /readyz and /metrics
+beside them. No TensorFlow and no Feast: towers are arrays, features packed rows.
 """
 
 import gc
@@ -16,10 +17,11 @@ from typing import Any
 
 import bentoml
 
-from bentos.api_models import RecommendAnswer, RecommendedItem, RecommendRequest
+from bentos.api_models import RecommendAnswer, RecommendRequest
 from bentos.blas import use_one_blas_thread
 from bentos.body_limit import BodyLimit
 from bentos.json_only import JsonOnly
+from bentos.online import PATH, online_app
 from bentos.online_features import OnlineFeatures
 from bentos.recommend import FeaturesUnavailableError, recommend
 from bentos.release import Release, ReleaseError, current_tag, load_stored, packed_tag, stored_model
@@ -66,7 +68,11 @@ class Rehearsal:
         return self.row
 
 
-@bentoml.service(name="endcap", traffic={"timeout": 10})
+online = online_app()
+
+
+@bentoml.service(name="endcap", traffic={"timeout": 10}, workers=1, logging={"access": {"enabled": False}})
+@bentoml.asgi_app(online, path=PATH)
 class Endcap:
     """Recommendations for one shopper at a time."""
 
@@ -78,6 +84,7 @@ class Endcap:
         self.release = load_stored(self.model)
         self.features = OnlineFeatures(self.settings, self.release.manifest, lambda: clock(self.release))
         self.warm_up()
+        online.state.answer = self.answer
 
     def warm_up(self) -> None:
         """Open the store, answer each task once, and freeze what is alive: the p99 is garbage collection."""
@@ -99,6 +106,10 @@ class Endcap:
 
         An unknown user or a store that cannot be read is answered with top sellers, and `degraded` says so.
         """
+        return RecommendAnswer(**self.answer(request))
+
+    def answer(self, request: RecommendRequest) -> dict[str, Any]:
+        """The fields of a RecommendAnswer: the same on every route."""
         began = perf_counter()
         found = recommend(
             self.release,
@@ -108,18 +119,18 @@ class Endcap:
             task=request.task,
             now=clock(self.release),
         )
-        return RecommendAnswer(
-            request_id=uuid.uuid4().hex,
-            user_id=found.user_id,
-            task=found.task,
-            release=found.release,
-            items=[RecommendedItem(**vars(slot)) for slot in found.slots],
-            degraded=list(found.degraded),
-            feature_time=found.feature_time,
-            turned_away=dict(found.turned_away),
-            latency_ms=round((perf_counter() - began) * 1e3, 3),
-            stages_ms=dict(found.stages_ms),
-        )
+        return {
+            "request_id": uuid.uuid4().hex,
+            "user_id": found.user_id,
+            "task": found.task,
+            "release": found.release,
+            "items": [vars(slot) for slot in found.slots],
+            "degraded": list(found.degraded),
+            "feature_time": found.feature_time,
+            "turned_away": dict(found.turned_away),
+            "latency_ms": round((perf_counter() - began) * 1e3, 3),
+            "stages_ms": dict(found.stages_ms),
+        }
 
 
 Endcap.add_asgi_middleware(JsonOnly)  # type: ignore[attr-defined]

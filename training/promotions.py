@@ -50,9 +50,9 @@ def two_rankers(
     rankers, promoted = {}, {}
     for task, pairs in learned.items():
         own = replace(pairs, rows=np.delete(pairs.rows, of_promotions, axis=1))
-        rankers[task] = train_ranker(own, ranker_columns(release), threads=threads)
+        rankers[task] = train_ranker(own, ranker_columns(release), task, threads=threads)
         if not np.isnan(pairs.rows[:, of_promotions]).all():
-            promoted[task] = train_ranker(pairs, columns, threads=threads)
+            promoted[task] = train_ranker(pairs, columns, task, threads=threads)
     return rankers, promoted
 
 

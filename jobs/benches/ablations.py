@@ -167,7 +167,7 @@ def described(variant: "Variant") -> tuple[object, ...]:
     return (
         sorted(variant.columns),
         (sorted(material.inputs), material.history_weeks, material.text),
-        (sorted(learning.parameters.items()), learning.rounds, learning.weighed),
+        (learning.objective, learning.rounds, learning.weighed),
         variant.negatives,
         variant.windows,
     )

@@ -1,9 +1,14 @@
 """The service over real HTTP: a real server, a real online store, a real stored release."""
 
 import os
+import shutil
+import sqlite3
+import subprocess
+import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime, timedelta
 
 import httpx
@@ -13,6 +18,7 @@ from served_shop import BENTOML, NOW, ROOT, SOLD_OUT, USERS
 
 from bentos.api_models import MAX_ID, MAX_K
 from bentos.body_limit import LIMIT
+from bentos.online import PATH
 from bentos.online_features import PAUSE_S, OnlineFeatures
 from bentos.recommend import recommend
 from bentos.release import load
@@ -52,6 +58,58 @@ def ask(server, user_id, **options):
     response = post(server, {"user_id": user_id, **options})
     assert response.status_code == 200, response.text
     return response.json()
+
+
+def test_the_route_beside_bentoml_answers_the_same(server):
+    """`/online/recommend` gives what its documented twin gives, but for the request's own id and times."""
+    own = ("request_id", "latency_ms", "stages_ms")
+    for body in ({"user_id": "u1"}, {"user_id": "u2", "k": 3, "task": "discover"}, {"user_id": "nobody"}):
+        answers = [httpx.post(f"{server}{path}/recommend", json=body).json() for path in ("", PATH)]
+        for answer in answers:
+            assert all(answer.pop(name) is not None for name in own)
+            answer["feature_time"] = answer["feature_time"] and datetime.fromisoformat(answer["feature_time"])
+        assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "body: Invalid JSON"),
+        (b"[]", "body: Input should be an object"),
+        (b'{"user_id": "u1", "k": 0}', "k: Value error, k is 0; use a whole number from 1 to 100"),
+        (b'{"user_id": ""}', "user_id: "),
+        (b'{"user_id": "u1", "colour": 1}', "colour: Extra inputs"),
+        (b'{"user_id": "\xff"}', "body: Invalid JSON"),
+    ],
+)
+def test_what_it_cannot_answer_it_refuses(server, body, says):
+    """400 with the place and the reason, never a 500."""
+    refused = httpx.post(f"{server}{PATH}/recommend", content=body)
+    assert refused.status_code == 400
+    assert refused.json()["error"].startswith(says)
+
+
+def test_a_worker_loads_no_framework(shop):
+    """Answering takes no TensorFlow, torch, Spark or Feast, and nothing that makes frames."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED],
+        env=shop.environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["5"]
+
+
+LOADED = """
+import sys
+from bentos.api_models import RecommendRequest
+from bentos.service import Endcap
+answer = Endcap.inner().answer(RecommendRequest(user_id="u1", k=5))
+heavy = "tensorflow torch pyspark feast pandas pyarrow sklearn duckdb transformers matplotlib".split()
+print(len(answer["items"]), *(name for name in heavy if name in sys.modules))
+"""
 
 
 @pytest.mark.parametrize("task", ["all", "discover"])
@@ -268,17 +326,18 @@ def emptied(store):
         (emptied, "online store is empty (run `endcap materialize`)"),
     ],
 )
-def test_broken_store_is_a_stated_fallback_until_it_is_back(server, shop, damage, says):
+def test_broken_store_is_a_stated_fallback_until_it_is_back(server, shop, damage, says, tmp_path):
     """A store that breaks under the running server costs the personal answer, and only while it lasts."""
-    store, kept = shop.settings.online_store, shop.settings.online_store.read_bytes()
+    store, kept = shop.settings.online_store, tmp_path / "kept.db"
+    with closing(sqlite3.connect(store)) as connection:
+        connection.execute("VACUUM INTO ?", [str(kept)])  # with what is still in its log
     before = ask(server, "u1", k=3)
     damage(store)
     broken = [ask(server, user, k=3) for user in ("u1", "nobody", "u1")]
     for log in ("-wal", "-shm"):
         store.with_name(store.name + log).unlink(missing_ok=True)
-    aside = store.with_suffix(".new")
-    aside.write_bytes(kept)
-    aside.replace(store)
+    shutil.copy(kept, store.with_suffix(".new"))
+    store.with_suffix(".new").replace(store)
     time.sleep(PAUSE_S)
     told = [[f"{reason}: top sellers"] for reason in (says, "online store does not answer")]
     assert broken[0]["degraded"] == told[0]

@@ -28,7 +28,9 @@ def learned(release):
     rows = rng.normal(size=(400, len(columns))).astype(np.float32) * 10
     labels = (rows[:, 0] + rows[:, 1] > 0).astype(np.float32)
     learning = Learning(rounds=9)
-    ranker = train_ranker(PairSet(rows, labels, np.array([400])), columns, threads=1, learning=learning)
+    ranker = train_ranker(
+        PairSet(rows, labels, np.array([400])), columns, "all", threads=1, learning=learning
+    )
     return replace(release, rankers={"all": ranker, "discover": ranker})
 
 

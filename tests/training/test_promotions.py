@@ -53,7 +53,7 @@ def test_the_release_learns_as_if_there_were_no_promotions():
     shares = np.random.default_rng(1).random((2_000, 2)).astype(np.float32)
     own, learned = taught(shares)
     rankers, promoted = two_rankers({"all": learned}, RELEASE, None, threads=1)
-    alone = train_ranker(replace(learned, rows=own), ranker_columns(RELEASE), threads=1)
+    alone = train_ranker(replace(learned, rows=own), ranker_columns(RELEASE), "all", threads=1)
     assert rankers["all"].save_raw("json") == alone.save_raw("json")
     low, high = learned.rows[:1].copy(), learned.rows[:1].copy()
     low[:, len(ITEM_FEATURES)], high[:, len(ITEM_FEATURES)] = 0.1, 0.9

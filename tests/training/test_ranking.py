@@ -92,7 +92,7 @@ def test_the_ranker_learns_a_planted_rule(release):
     """Items bought more than twice come first for new shoppers."""
     features = item_features(release)
     pair_set = pairs(release, features, examples(release, 120, 1), seed=1)["all"]
-    ranker = train_ranker(joined([pair_set]), ranker_columns(release), threads=1, learning=FEW)
+    ranker = train_ranker(joined([pair_set]), ranker_columns(release), "all", threads=1, learning=FEW)
     for example in examples(release, 10, 2):
         drawn = draw(release, example.shopper, "all")
         scored = margins(ranker, matrix(release, example.shopper, drawn, features[drawn.items]))
@@ -126,10 +126,10 @@ def test_a_row_weighs_less_the_more_its_shopper_bought():
 def test_large_households_do_not_outvote_the_small():
     """Four that bought 64 items each want the one kind, 60 that bought one want the other: the 60 win."""
     large, small = [(1, 1, 64), (0, 0, 64)], [(0, 1, 1), (1, 0, 1)]
-    ranker = train_ranker(set_of(*[large] * 4, *[small] * 60), ["kind"], threads=1, learning=FEW)
+    ranker = train_ranker(set_of(*[large] * 4, *[small] * 60), ["kind"], "all", threads=1, learning=FEW)
     the_one, the_other = margins(ranker, np.array([[1], [0]], np.float32))
     assert the_other > the_one
-    ranker = train_ranker(set_of(*[large] * 4, *[small] * 8), ["kind"], threads=1, learning=FEW)
+    ranker = train_ranker(set_of(*[large] * 4, *[small] * 8), ["kind"], "all", threads=1, learning=FEW)
     the_one, the_other = margins(ranker, np.array([[1], [0]], np.float32))
     assert the_other < the_one
 

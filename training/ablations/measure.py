@@ -49,7 +49,7 @@ def ranked_lists(variant: Variant, pairs: Pairs, task: str, *, seed: int, thread
     learned = learned_by(variant, pairs, task, seed=seed)
     learned = replace(learned, rows=learned.rows[:, kept])
     names = [columns[place] for place in kept]
-    ranker = train_ranker(learned, names, threads=threads, learning=variant.learning)
+    ranker = train_ranker(learned, names, task, threads=threads, learning=variant.learning)
     test = pairs.tests[task]
     lists = np.full((len(test.rows), DEPTH), -1, dtype=np.int32)
     for row, (candidates, described) in enumerate(zip(test.candidates, test.rows, strict=True)):

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from bentos.candidates import SOURCES
 from bentos.pool import APPEAL, PERSONAL
 from feature_repo.pair_features import GROUPS
-from training.ranking import NEGATIVES_PER_SHOPPER, PARAMETERS, Learning
+from training.ranking import NEGATIVES_PER_SHOPPER, Learning
 
 WHOLE = "stack"
 FEATURES, SOURCE, LEARNING, PAST = "features", "sources", "learning", "past and text"  # kinds, in this order
@@ -93,7 +93,7 @@ def opinions_of(columns: Sequence[str], source: str) -> frozenset[str]:
 
 def of_learning() -> list[Variant]:
     """Rankers that learn in another way."""
-    ndcg = Learning(parameters={**PARAMETERS, "objective": "rank:ndcg"}, weighed=False)
+    ndcg = Learning(objective="rank:ndcg", weighed=False)
     return [
         Variant("rank_ndcg", LEARNING, "objective rank:ndcg", learning=ndcg),
         Variant("unweighed", LEARNING, "rows weighed alike", learning=Learning(weighed=False)),

@@ -9,7 +9,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,8 @@ class SqliteRows:
         """Close the file; the next call opens it again."""
         with self._turn:
             if self._connection is not None:
+                with suppress(sqlite3.Error):  # as far as readers let it: the rest is done by the next writer
+                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 self._connection.close()
             self._connection = self._file = None
 

@@ -58,7 +58,7 @@ def test_the_whole_stack_is_the_served_path(made):
     found, asked = made
     release = found.instant.release
     learned = joined([by_task["all"] for by_task in found.windows])
-    ranker = train_ranker(learned, ranker_columns(release), threads=1)
+    ranker = train_ranker(learned, ranker_columns(release), "all", threads=1)
     served = replace(found.instant, release=replace(release, rankers={"all": ranker}))
     lists = ranked_lists(Variant(WHOLE, "", "whole"), found, "all", seed=1, threads=1)
     assert lists.shape == (15, DEPTH)

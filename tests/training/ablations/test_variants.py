@@ -46,7 +46,7 @@ def test_variants_have_names_of_their_own_and_known_parts():
     assert len({variant.says for variant in found}) == len(found)
     parts = [
         (v.columns, v.material, v.negatives, v.windows, v.learning.rounds, v.learning.weighed,
-         v.learning.parameters["objective"])
+         v.learning.objective)
         for v in found
     ]  # fmt: skip
     assert len(set(parts)) == len(found)
