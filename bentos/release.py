@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -249,3 +250,10 @@ def load_stored(model: Any) -> Release:
 def open_current(settings: Settings) -> Release:
     """Load the release that `current` points to."""
     return load_stored(stored_model(current_tag(settings)))
+
+
+def clock(release: Release) -> datetime:
+    """What time it is: a recording stands still at the instant of its release."""
+    if release.manifest.get("recorded"):
+        return datetime.fromisoformat(release.manifest["as_of"])
+    return datetime.now(UTC)

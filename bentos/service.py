@@ -10,7 +10,6 @@ beside them. No TensorFlow and no Feast: towers are arrays, features packed rows
 import gc
 import logging
 import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -24,7 +23,15 @@ from bentos.json_only import JsonOnly
 from bentos.online import PATH, online_app
 from bentos.online_features import OnlineFeatures
 from bentos.recommend import FeaturesUnavailableError, recommend
-from bentos.release import Release, ReleaseError, current_tag, load_stored, packed_tag, stored_model
+from bentos.release import (
+    Release,
+    ReleaseError,
+    clock,
+    current_tag,
+    load_stored,
+    packed_tag,
+    stored_model,
+)
 from feature_repo.settings import Settings
 
 log = logging.getLogger("bentoml.endcap")
@@ -40,13 +47,6 @@ def release_tag(settings: Settings) -> str:
         return str(stored_model(tag).tag)
     except ReleaseError as error:
         raise bentoml.exceptions.BentoMLException(str(error)) from error
-
-
-def clock(release: Release) -> datetime:
-    """What time it is: a recording stands still at the instant of its release."""
-    if release.manifest.get("recorded"):
-        return datetime.fromisoformat(release.manifest["as_of"])
-    return datetime.now(UTC)
 
 
 class Rehearsal:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from jobs.recommend import ServerError, is_ready
 
 HOST = "127.0.0.1"
 START_S = 180.0
-PROGRAM = (sys.executable, "-m", "jobs.cli")
+PROGRAM = (sys.executable, "-m", "jobs.cli", "--with-parent", "serve")
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,24 @@ class LocalServer:
 
 @contextmanager
 def local_server(
-    settings: Settings, *, start_s: float = START_S, program: tuple[str, ...] = PROGRAM
+    settings: Settings,
+    *,
+    start_s: float = START_S,
+    program: tuple[str, ...] = PROGRAM,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[LocalServer]:
-    """Start `endcap serve` on a free port and give it when it is ready to answer."""
+    """Start a server, by default `endcap serve`, on a free port and give it when it is ready to answer.
+
+    `variables` are added to its environment.
+    """
     log = settings.state / "serve.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    words = ["--with-parent", "serve", "--host", HOST, "--port", str(port)]
+    words = ["--host", HOST, "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*program, *words],
-            env=environment(settings),
+            env={**environment(settings), **(variables or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

