@@ -7,15 +7,20 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 MAX_K = 100
 MAX_ID = 128
+MAX_SESSION = 100  # items of a basket, or looked at, in one request
+MAX_EVENTS = 256  # in one request
 
 
-def printable(user_id: str) -> str:
+def printable(name: str) -> str:
     """The id itself; ValueError when it is blank or has control characters."""
-    if not user_id.strip():
-        raise ValueError("user_id is blank; give the id of a user")
-    if not user_id.isprintable():
-        raise ValueError(f"user_id {user_id!r} has control characters")
-    return user_id
+    if not name.strip():
+        raise ValueError("the id is blank; give one")
+    if not name.isprintable():
+        raise ValueError(f"the id {name!r} has control characters")
+    return name
+
+
+Id = Annotated[StrictStr, AfterValidator(printable), Field(min_length=1, max_length=MAX_ID)]
 
 
 def within_limit(k: object) -> object:
@@ -32,12 +37,20 @@ class RecommendRequest(BaseModel):
         extra="forbid", json_schema_extra={"example": {"user_id": "2375", "k": 10, "task": "all"}}
     )
 
-    user_id: Annotated[StrictStr, AfterValidator(printable)] = Field(min_length=1, max_length=MAX_ID)
+    user_id: Id
     k: Annotated[int, BeforeValidator(within_limit)] = Field(
         default=10, ge=1, le=MAX_K, description="items wanted"
     )
     task: Literal["all", "discover"] = Field(
         default="all", description="all: also what is bought again; discover: only what was never bought"
+    )
+    basket: list[Id] = Field(
+        default=[],
+        max_length=MAX_SESSION,
+        description="items in the basket now, beside logged events",
+    )
+    clicked: list[Id] = Field(
+        default=[], max_length=MAX_SESSION, description="items just looked at, beside logged events"
     )
 
 
@@ -65,3 +78,38 @@ class RecommendAnswer(BaseModel):
     turned_away: dict[str, int] = {}
     latency_ms: float
     stages_ms: dict[str, float]
+
+
+class ShopperEvent(BaseModel):
+    """One thing that one shopper did with one item."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    event_id: Id = Field(description="yours; what is sent again under it counts once")
+    kind: Literal["impression", "click", "add_to_cart", "purchase"]
+    user_id: Id
+    item_id: Id
+    amount: float | None = Field(default=None, ge=0, le=1e9, description="paid, for a purchase")
+
+
+class EventBatch(BaseModel):
+    """Events in the order they happened; one shopper's purchases among them are one basket."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "events": [{"event_id": "e1", "kind": "click", "user_id": "2375", "item_id": "819063"}]
+            }
+        },
+    )
+
+    events: list[ShopperEvent] = Field(min_length=1, max_length=MAX_EVENTS)
+
+
+class EventAnswer(BaseModel):
+    """What became of a batch: all of it is on the disk."""
+
+    accepted: int  # events that were new
+    duplicates: int  # events whose id was there already
+    applied: bool  # whether purchases are in the feature rows; if not, they will be when the store is back

@@ -62,6 +62,7 @@ class Opinions:
 
     release: Release
     past: PastPurchases
+    knows: bool  # whether there is a past or an interest to go by
     group_lifts: Mapping[str, Floats]  # (n_groups,) by kind of group
     near: tuple[Positions, Floats]  # items that neighbours bought, and their shares
     co_purchase: Floats  # (n_items,)
@@ -75,7 +76,7 @@ class Opinions:
 
     def of(self, items: Positions) -> tuple[Floats, Floats]:
         """Scores (n, n_sources) and lifts (n, n_kinds of groups) of some items; NaN for no opinion."""
-        groups, knows = item_groups(self.release), bool(self.past.items.size)
+        groups, knows = item_groups(self.release), self.knows
         lifted = [self.group_lifts[name][getattr(groups, name)[items]] for name in GROUPS]
         nothing = np.full(len(items), np.nan, dtype=np.float32)
         scores = {
@@ -118,16 +119,18 @@ def looked_up(items: Positions, known: Positions, values: Floats) -> Floats:
 
 
 def opinions(release: Release, shopper: Shopper) -> Opinions:
-    """Ask every source."""
-    factors = shopper_factors(release, shopper.past)
+    """Ask every source; each hears of the shopper's interest, but for their own purchases."""
+    heard = shopper.heard
+    factors = shopper_factors(release, heard.past)
     co_purchase = np.asarray(release.arrays["factor_items"] @ factors, dtype=np.float32)
     return Opinions(
         release=release,
         past=shopper.past,
-        group_lifts=lifts(shopper.past, item_groups(release), shop_shares(release)),
+        knows=bool(heard.past.items.size),
+        group_lifts=lifts(heard.past, item_groups(release), shop_shares(release)),
         near=neighbours(release, factors),
         co_purchase=co_purchase,
-        two_tower=two_tower(release, shopper, co_purchase),
+        two_tower=two_tower(release, heard, co_purchase),
     )
 
 

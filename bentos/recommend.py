@@ -19,6 +19,7 @@ from bentos.explain import NEWCOMER, reason
 from bentos.newcomers import newcomers
 from bentos.release import Release
 from bentos.scoring import best_first, margins, matrix
+from bentos.session import Session, interested, positions
 from bentos.shopper import Shopper, shopper
 from feature_repo.pair_features import Floats, Positions
 
@@ -94,31 +95,48 @@ class Stopwatch:
 
 
 def ranked(
-    release: Release, who: Shopper, candidates: Candidates, item_features: Floats, *, k: int, task: str
+    release: Release,
+    who: Shopper,
+    candidates: Candidates,
+    item_features: Floats,
+    *,
+    k: int,
+    task: str,
+    basket: Positions | None = None,
 ) -> Ranking:
     """Score the candidates, order them, apply the rules for `k` slots."""
     scores = margins(release.rankers[task], matrix(release, who, candidates, item_features))
-    return ordered(release, candidates, scores, item_features, k=k, task=task)
+    return ordered(release, candidates, scores, item_features, k=k, task=task, basket=basket)
 
 
 def ordered(
-    release: Release, candidates: Candidates, scores: Floats, item_features: Floats, *, k: int, task: str
+    release: Release,
+    candidates: Candidates,
+    scores: Floats,
+    item_features: Floats,
+    *,
+    k: int,
+    task: str,
+    basket: Positions | None = None,
 ) -> Ranking:
     """Order scored candidates, best first, and apply the rules for `k` slots."""
     order = best_first(scores, candidates.items)
     items, catalogue = candidates.items[order], release.catalogue
     has_features = ~np.isnan(item_features[order]).all(axis=1)
-    kept, turned_away = rules.apply(items, has_features, catalogue, k, release.rules)
+    kept, turned_away = rules.apply(items, has_features, catalogue, k, release.rules, basket)
     new = newcomers(release, candidates, task)
     if new is not None:
         kept = rules.newcomer_last(kept, new[order], items, catalogue, k, release.rules)
     return Ranking(candidates, order[kept], scores, turned_away, new)
 
 
-def top_seller_slots(release: Release, who: Shopper, k: int, task: str) -> tuple[Slot, ...]:
+def top_seller_slots(
+    release: Release, who: Shopper, k: int, task: str, basket: Positions
+) -> tuple[Slot, ...]:
     """The fallback that needs no store and no ranker: the legacy top sellers, under the same rules."""
-    items = legacy_rules.recommended("top_sellers", release, who, 5 * k, task)
-    order, _ = rules.apply(items, np.ones(len(items), dtype=bool), release.catalogue, k, release.rules)
+    items = legacy_rules.recommended("top_sellers", release, who, 5 * k + len(basket), task)
+    sold = np.ones(len(items), dtype=bool)
+    order, _ = rules.apply(items, sold, release.catalogue, k, release.rules, basket)
     popularity, catalogue = release.arrays["popularity"], release.catalogue
     return tuple(
         Slot(
@@ -152,11 +170,19 @@ def slots_of(release: Release, who: Shopper, ranking: Ranking, k: int) -> tuple[
 
 
 def recommend(
-    release: Release, features: Reader, user_id: str, *, k: int, task: str, now: datetime
+    release: Release,
+    features: Reader,
+    user_id: str,
+    *,
+    k: int,
+    task: str,
+    now: datetime,
+    session: Session | None = None,
 ) -> Recommendation:
     """Answer one request.
 
-    An unknown user, or a store that cannot be read, is served top sellers and `degraded` says why.
+    An unknown user who does nothing yet, or a store that cannot be read, is served top sellers and `degraded`
+    says why.
     Raises ValueError for a task other than "all" and "discover" and for k below 1.
     """
     if task not in TASKS:
@@ -164,7 +190,8 @@ def recommend(
     if k < 1:
         raise ValueError(f"k is {k}; use a whole number from 1")
     watch = Stopwatch()
-    who = shopper(None, release, now)
+    session = session or Session()
+    who, basket = shopper(None, release, now), positions(release, session.basket)
     degraded: tuple[str, ...] = ()
     feature_time = None
     slots: tuple[Slot, ...] = ()
@@ -172,22 +199,23 @@ def recommend(
     try:
         row = features.read_user(user_id)
         watch.lap("user")
-        if row is None:
+        if row is None and not session:
             degraded = ("unknown user: top sellers",)
         else:
-            who, feature_time = shopper(row, release, now), row.get("event_timestamp")
+            who = interested(shopper(row, release, now), release, session)
+            feature_time = row.get("event_timestamp") if row else None
             candidates = draw(release, who, task)
             watch.lap("candidates")
             item_features = features.read_items(release.catalogue.item_ids[candidates.items].tolist())
             watch.lap("items")
-            ranking = ranked(release, who, candidates, item_features, k=k, task=task)
+            ranking = ranked(release, who, candidates, item_features, k=k, task=task, basket=basket)
             slots, turned_away = slots_of(release, who, ranking, k), ranking.turned_away
             watch.lap("rank")
     except FeaturesUnavailableError as error:
         degraded = (f"{error}: top sellers",)
     if not slots:
         degraded = degraded or ("no item passed the rules: top sellers",)
-        slots = top_seller_slots(release, who, k, task)
+        slots = top_seller_slots(release, who, k, task, basket)
         watch.lap("fallback")
     return Recommendation(
         user_id=user_id,

@@ -21,6 +21,7 @@ Mask = NDArray[np.bool_]
 DEFAULT_RULES = Path(__file__).with_name("rules.yaml")
 PARAMETERS = {
     "available": {"enabled"},
+    "in_basket": {"enabled"},
     "blocked": {"item_ids", "departments"},
     "category_cap": {"share"},
     "newcomer": {"tasks", "days", "lift"},
@@ -76,6 +77,13 @@ def available(has_features: Mask, rules: Mapping[str, Any]) -> Mask:
     return has_features if enabled else np.ones_like(has_features)
 
 
+def not_in_basket(items: Positions, basket: Positions | None, rules: Mapping[str, Any]) -> Mask:
+    """Items that the shopper is not buying already."""
+    if basket is None or not basket.size or not (rules.get("in_basket") or {}).get("enabled", False):
+        return np.ones(len(items), dtype=bool)
+    return ~np.isin(items, basket)
+
+
 def not_blocked(items: Positions, catalogue: Catalogue, rules: Mapping[str, Any]) -> Mask:
     """Items and departments that the shop never wants recommended."""
     blocked = rules.get("blocked") or {}
@@ -101,16 +109,23 @@ def within_category_cap(items: Positions, catalogue: Catalogue, k: int, rules: M
 
 
 def apply(
-    items: Positions, has_features: Mask, catalogue: Catalogue, k: int, rules: Mapping[str, Any]
+    items: Positions,
+    has_features: Mask,
+    catalogue: Catalogue,
+    k: int,
+    rules: Mapping[str, Any],
+    basket: Positions | None = None,
 ) -> tuple[NDArray[np.intp], dict[str, int]]:
     """Order of candidates after the rules, and how many each rule turned away.
 
-    `items` are best first, `has_features` aligned. Unavailable and blocked items leave for good; those above
-    a cap leave the first k slots, as far as others can fill them, and keep their order behind.
+    `items` are best first, `has_features` aligned, `basket` what the shopper is buying already. What is
+    unavailable, blocked or in the basket leaves for good; what is above a cap leaves the first k slots, as
+    far as others can fill them, and keeps its order behind.
     """
     sold = available(has_features, rules)
     wanted = not_blocked(items, catalogue, rules)
-    kept = np.flatnonzero(sold & wanted)
+    missing = not_in_basket(items, basket, rules)
+    kept = np.flatnonzero(sold & wanted & missing)
     capped = within_category_cap(items[kept], catalogue, k, rules)
     first = np.flatnonzero(capped)[:k]
     behind = np.ones(len(kept), dtype=bool)
@@ -119,6 +134,7 @@ def apply(
     turned_away = {
         "available": int((~sold).sum()),
         "blocked": int((sold & ~wanted).sum()),
+        "in_basket": int((sold & wanted & ~missing).sum()),
         "category_cap": int((~np.isin(kept[:k], order[:k])).sum()),
     }
     return order, turned_away

@@ -11,7 +11,7 @@ import gc
 import logging
 import uuid
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 import bentoml
@@ -19,8 +19,11 @@ import bentoml
 from bentos.api_models import RecommendAnswer, RecommendRequest
 from bentos.blas import use_one_blas_thread
 from bentos.body_limit import BodyLimit
+from bentos.event_log import EventLog
+from bentos.intake import Intake
 from bentos.json_only import JsonOnly
-from bentos.online import PATH, online_app
+from bentos.live_rows import LiveRows
+from bentos.online import online_app
 from bentos.online_features import OnlineFeatures
 from bentos.recommend import FeaturesUnavailableError, recommend
 from bentos.release import (
@@ -32,7 +35,9 @@ from bentos.release import (
     packed_tag,
     stored_model,
 )
+from bentos.session import LASTS_S, LENGTH, session_of
 from feature_repo.settings import Settings
+from feature_repo.stores.packed.opened import open_rows
 
 log = logging.getLogger("bentoml.endcap")
 
@@ -72,7 +77,7 @@ online = online_app()
 
 
 @bentoml.service(name="endcap", traffic={"timeout": 10}, workers=1, logging={"access": {"enabled": False}})
-@bentoml.asgi_app(online, path=PATH)
+@bentoml.asgi_app(online, path="/")
 class Endcap:
     """Recommendations for one shopper at a time."""
 
@@ -83,8 +88,12 @@ class Endcap:
         self.blas = use_one_blas_thread()
         self.release = load_stored(self.model)
         self.features = OnlineFeatures(self.settings, self.release.manifest, lambda: clock(self.release))
+        self.events = EventLog(self.settings.event_log)
+        writer = open_rows(self.settings, read_only=False, create=False)
+        self.intake = Intake(self.events, LiveRows(writer, self.events), lambda: clock(self.release))
         self.warm_up()
-        online.state.answer = self.answer
+        self.intake.catch_up()
+        online.state.answer, online.state.intake = self.answer, self.intake
 
     def warm_up(self) -> None:
         """Open the store, answer each task once, and freeze what is alive: the p99 is garbage collection."""
@@ -111,6 +120,7 @@ class Endcap:
     def answer(self, request: RecommendRequest) -> dict[str, Any]:
         """The fields of a RecommendAnswer: the same on every route."""
         began = perf_counter()
+        recent = self.events.recent(request.user_id, since_s=time() - LASTS_S, n=LENGTH)
         found = recommend(
             self.release,
             self.features,
@@ -118,6 +128,7 @@ class Endcap:
             k=request.k,
             task=request.task,
             now=clock(self.release),
+            session=session_of(recent, request.basket, request.clicked),
         )
         return {
             "request_id": uuid.uuid4().hex,

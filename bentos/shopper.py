@@ -5,7 +5,7 @@ scoring share. The same code stands in training and in the service.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -28,11 +28,17 @@ class Shopper:
     department_shares: Floats  # (n_department_slots,)
     top_department: str
     tenure_days: float
+    interest: PastPurchases | None = None  # the past and what the shopper does now; None: the past alone
 
     @property
     def known(self) -> bool:
         """False for a user of whom nothing is stored: they are served top sellers."""
         return bool(self.past.items.size) or not np.isnan(self.scalars).all()
+
+    @property
+    def heard(self) -> "Shopper":
+        """The shopper as the sources hear them: with their interest for a past."""
+        return self if self.interest is None else replace(self, past=self.interest, interest=None)
 
 
 def decay_since(days: Floats) -> Floats:

@@ -86,6 +86,11 @@ class Settings:
         return self.state / "online_store.db"
 
     @property
+    def event_log(self) -> Path:
+        """What shoppers did, as the service was told."""
+        return self.state / "events.db"
+
+    @property
     def current_release(self) -> Path:
         """A one-line file that holds the tag of the release in use."""
         return self.state / "current"

@@ -61,9 +61,25 @@ def test_the_cap_always_leaves_one_slot(release):
     assert items == [0, 1, 5]
 
 
+@pytest.mark.parametrize(("enabled", "kept"), [(True, [4, 9]), (False, [4, 2, 9])])
+def test_what_is_in_the_basket_leaves(release, enabled, kept):
+    """Where the rule is on, what the shopper is buying already is not recommended, and counted."""
+    items, features = np.array([4, 2, 9], np.int32), np.ones(3, dtype=bool)
+    rules = checked_rules({"in_basket": {"enabled": enabled}})
+    order, turned_away = apply(items, features, release.catalogue, 3, rules, np.array([2, 7], np.int32))
+    assert items[order].tolist() == kept
+    assert turned_away["in_basket"] == 3 - len(kept)
+
+
 def test_the_shipped_rules_are_valid():
     """The default rule file loads."""
-    assert set(load_rules(DEFAULT_RULES)) == {"available", "blocked", "category_cap", "newcomer"}
+    assert set(load_rules(DEFAULT_RULES)) == {
+        "available",
+        "in_basket",
+        "blocked",
+        "category_cap",
+        "newcomer",
+    }
 
 
 def test_newcomers_are_not_tried_unless_a_shop_asks():

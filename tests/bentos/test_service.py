@@ -18,7 +18,7 @@ from served_shop import BENTOML, NOW, ROOT, SOLD_OUT, USERS
 
 from bentos.api_models import MAX_ID, MAX_K
 from bentos.body_limit import LIMIT
-from bentos.online import PATH
+from bentos.online import RECOMMEND
 from bentos.online_features import PAUSE_S, OnlineFeatures
 from bentos.recommend import recommend
 from bentos.release import load
@@ -64,7 +64,7 @@ def test_the_route_beside_bentoml_answers_the_same(server):
     """`/online/recommend` gives what its documented twin gives, but for the request's own id and times."""
     own = ("request_id", "latency_ms", "stages_ms")
     for body in ({"user_id": "u1"}, {"user_id": "u2", "k": 3, "task": "discover"}, {"user_id": "nobody"}):
-        answers = [httpx.post(f"{server}{path}/recommend", json=body).json() for path in ("", PATH)]
+        answers = [httpx.post(f"{server}{path}", json=body).json() for path in ("/recommend", RECOMMEND)]
         for answer in answers:
             assert all(answer.pop(name) is not None for name in own)
             answer["feature_time"] = answer["feature_time"] and datetime.fromisoformat(answer["feature_time"])
@@ -84,7 +84,7 @@ def test_the_route_beside_bentoml_answers_the_same(server):
 )
 def test_what_it_cannot_answer_it_refuses(server, body, says):
     """400 with the place and the reason, never a 500."""
-    refused = httpx.post(f"{server}{PATH}/recommend", content=body)
+    refused = httpx.post(f"{server}{RECOMMEND}", content=body)
     assert refused.status_code == 400
     assert refused.json()["error"].startswith(says)
 

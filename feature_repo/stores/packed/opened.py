@@ -12,9 +12,12 @@ from feature_repo.stores.packed.sqlite_rows import SqliteRows
 
 
 def open_rows(
-    settings: Settings, *, timeout_s: float = 10.0, read_only: bool = True
+    settings: Settings, *, timeout_s: float = 10.0, read_only: bool = True, create: bool = True
 ) -> SqliteRows | RedisRows:
-    """Rows of the online store; SettingsError where it is none of the packed ones or its URL is not set."""
+    """Rows of the online store; SettingsError where it is none of the packed ones or its URL is not set.
+
+    Without `create` a file that is not there is not made.
+    """
     told = online_section(settings.feature_store)
     options, kind = told["online_store"], str(told["online_store"].get("type", "sqlite"))
     if kind.endswith(".PackedRedisOnlineStore"):
@@ -25,7 +28,8 @@ def open_rows(
             )
         return RedisRows(url, told["project"], timeout_s=timeout_s)
     if kind.endswith(".PackedSqliteOnlineStore"):
-        return SqliteRows(settings.online_store, told["project"], read_only=read_only, timeout_s=timeout_s)
+        how = {"read_only": read_only, "create": create}
+        return SqliteRows(settings.online_store, told["project"], timeout_s=timeout_s, **how)
     raise SettingsError(
         f"{settings.feature_store} has online store {kind}; use PackedSqliteOnlineStore or"
         " PackedRedisOnlineStore of feature_repo.stores.packed.online_store"

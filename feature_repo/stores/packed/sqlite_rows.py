@@ -24,9 +24,16 @@ class SqliteRows:
     """Rows of one project; safe to share between threads, which take turns."""
 
     def __init__(
-        self, path: Path, project: str, *, read_only: bool = False, timeout_s: float = WAIT_S
+        self,
+        path: Path,
+        project: str,
+        *,
+        read_only: bool = False,
+        create: bool = True,
+        timeout_s: float = WAIT_S,
     ) -> None:
         self.path, self.project, self.read_only = Path(path), project, read_only
+        self.create = create and not read_only
         self.timeout_s = timeout_s
         self._turn = threading.RLock()
         self._connection: sqlite3.Connection | None = None
@@ -156,10 +163,10 @@ class SqliteRows:
             now = None
         if self._connection is None or now != self._file:
             self.close()
-            if self.read_only and now is None:
+            if not self.create and now is None:
                 raise NoStoreError(f"No online store at {self.path}; run `endcap materialize`")
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            mode = "ro" if self.read_only else "rwc"
+            mode = "ro" if self.read_only else "rwc" if self.create else "rw"
             self._connection = sqlite3.connect(
                 f"{self.path.absolute().as_uri()}?mode={mode}",
                 uri=True,

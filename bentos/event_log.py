@@ -1,0 +1,153 @@
+"""What shoppers do, kept before anything else is done with it: an append-only log in one SQLite file.
+
+    log = EventLog(path)
+    log.append([event], now_us)     # on the disk when it returns, once for each event_id
+    log.recent("2375", since)       # what a session is made of
+    log.pending()                   # purchases that no feature row knows yet
+
+Workers share the file. An event's `received_us` is the shop's clock when it came, made to grow from request
+to request: the purchases of one shopper in one request are one basket, and share it.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  event_id TEXT NOT NULL UNIQUE,
+  kind TEXT NOT NULL,
+  user_id TEXT NOT NULL,
+  item_id TEXT NOT NULL,
+  amount REAL,
+  received_us INTEGER NOT NULL,
+  arrived_s REAL NOT NULL,
+  applied INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS of_user ON events (user_id, seq);
+CREATE INDEX IF NOT EXISTS not_applied ON events (seq) WHERE kind = 'purchase' AND applied = 0;
+"""
+WAIT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that one shopper did with one item."""
+
+    event_id: str
+    kind: str  # impression, click, add_to_cart or purchase
+    user_id: str
+    item_id: str
+    amount: float | None = None  # paid, for a purchase
+
+
+@dataclass(frozen=True)
+class Basket:
+    """What one shopper bought in one request."""
+
+    user_id: str
+    received_us: int
+    items: tuple[str, ...]
+    amount: float  # paid for all of it, as far as it was told
+
+
+class EventLog:
+    """The log of one installation; safe to share between threads and processes."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._turn = threading.Lock()
+        self._connection = sqlite3.connect(
+            path, timeout=WAIT_S, isolation_level=None, check_same_thread=False
+        )
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk
+        self._connection.executescript(SCHEMA)
+
+    def append(self, requests: Sequence[Sequence[Event]], *, now_us: int, arrived_s: float) -> list[int]:
+        """Keep the events of several requests in one transaction: how many of each were new.
+
+        An `event_id` that is there already is passed over, whatever else it says now.
+        """
+        with self._turn:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                (last,) = self._connection.execute("SELECT max(received_us) FROM events").fetchone()
+                # After the rows that are as of now: what a row has of a time it has all of.
+                received, counts = max(now_us, last or 0) + 1, []
+                for events in requests:
+                    rows = [
+                        (e.event_id, e.kind, e.user_id, e.item_id, e.amount, received, arrived_s)
+                        for e in events
+                    ]
+                    before = self._connection.total_changes
+                    self._connection.executemany(
+                        "INSERT INTO events (event_id, kind, user_id, item_id, amount, received_us,"
+                        " arrived_s) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (event_id) DO NOTHING",
+                        rows,
+                    )
+                    counts.append(self._connection.total_changes - before)
+                    received += 1
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+        return counts
+
+    def recent(self, user_id: str, *, since_s: float, n: int) -> list[tuple[str, str]]:
+        """(kind, item) of the shopper's last `n` events that arrived since then, the newest first."""
+        with self._turn:
+            return self._connection.execute(
+                "SELECT kind, item_id FROM events WHERE user_id = ? AND arrived_s >= ?"
+                " AND kind <> 'impression' ORDER BY seq DESC LIMIT ?",
+                (user_id, since_s, n),
+            ).fetchall()
+
+    def pending(self, n: int = 10_000) -> list[str]:
+        """Shoppers with purchases that were not applied yet, of the oldest `n` of these."""
+        with self._turn:
+            rows = self._connection.execute(
+                "SELECT DISTINCT user_id FROM (SELECT user_id FROM events WHERE kind = 'purchase'"
+                " AND applied = 0 ORDER BY seq LIMIT ?)",
+                (n,),
+            ).fetchall()
+        return [user_id for (user_id,) in rows]
+
+    def baskets(self, user_id: str, *, after_us: int) -> list[Basket]:
+        """What a shopper bought after a time of the shop's clock, in the order it came."""
+        with self._turn:
+            rows = self._connection.execute(
+                "SELECT received_us, item_id, amount FROM events WHERE user_id = ? AND kind = 'purchase'"
+                " AND received_us > ? ORDER BY seq",
+                (user_id, after_us),
+            ).fetchall()
+        found = []
+        for received_us, lines in groupby(rows, key=lambda row: row[0]):
+            of_basket = list(lines)
+            items = tuple(item for _, item, _ in of_basket)
+            found.append(Basket(user_id, received_us, items, sum(paid or 0.0 for *_, paid in of_basket)))
+        return found
+
+    def mark_applied(self, until: Iterable[tuple[str, int]]) -> None:
+        """Note that the purchases of (shopper, received time) pairs, and earlier ones, are applied."""
+        with self._turn:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(
+                "UPDATE events SET applied = 1 WHERE user_id = ? AND received_us <= ? AND applied = 0", until
+            )
+            self._connection.execute("COMMIT")
+
+    def count(self) -> int:
+        """Number of events."""
+        with self._turn:
+            return int(self._connection.execute("SELECT count(*) FROM events").fetchone()[0])
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._turn:
+            self._connection.close()

@@ -1,0 +1,88 @@
+"""The way in for events: many requests, one commit.
+
+Requests that come while a commit is under way wait together for the next one, so that a disk that takes a few
+milliseconds bounds the delay, not the rate. Only after the commit is a request answered; purchases then move
+the shopper's feature rows, in the same turn where the store lets us, else in one of the next.
+"""
+
+import asyncio
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from bentos.event_log import Event, EventLog
+from bentos.live_rows import LiveRows
+from feature_repo.stores.packed.layout import PackedStoreError
+
+log = logging.getLogger("bentoml.endcap")
+EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+RETRY_S = 1.0
+Waiting = tuple[Sequence[Event], "asyncio.Future[tuple[int, bool]]"]
+
+
+class Intake:
+    """Takes events of one worker; `clock` is the shop's."""
+
+    def __init__(self, events: EventLog, live: LiveRows, clock: Callable[[], datetime]) -> None:
+        self.events, self.live, self.clock = events, live, clock
+        self._waiting: list[Waiting] = []
+        self._at_work: asyncio.Task[None] | None = None
+
+    async def take(self, events: Sequence[Event]) -> tuple[int, bool]:
+        """(how many were new, whether purchases are applied) once all are on the disk."""
+        answer: asyncio.Future[tuple[int, bool]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((events, answer))
+        if self._at_work is None or self._at_work.done():
+            self._at_work = asyncio.create_task(self._work())
+        return await answer
+
+    async def _work(self) -> None:
+        while self._waiting:
+            taken, self._waiting = self._waiting, []
+            try:
+                results = await asyncio.to_thread(self.commit, [events for events, _ in taken])
+            except Exception as error:  # whatever it is, those who wait must hear of it
+                for _, answer in taken:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            for (_, answer), result in zip(taken, results, strict=True):
+                if not answer.done():
+                    answer.set_result(result)
+
+    def commit(self, requests: Sequence[Sequence[Event]]) -> list[tuple[int, bool]]:
+        """Keep the events of several requests, then apply what can be applied."""
+        counts = self.events.append(requests, now_us=self.now_us(), arrived_s=time.time())
+        buyers = {each.user_id for events in requests for each in events if each.kind == "purchase"}
+        applied = not buyers or self.apply(sorted(buyers))
+        return [(count, applied) for count in counts]
+
+    def apply(self, users: Sequence[str]) -> bool:
+        """Bring rows up to the log; False where the store does not let us now."""
+        try:
+            self.live.apply(users, now_us=self.now_us())
+        except PackedStoreError as error:
+            log.warning("purchases are logged and not applied yet: %s", error)
+            return False
+        return True
+
+    def catch_up(self) -> None:
+        """For as long as the worker lives, apply what could not be applied, also by one that is gone."""
+        threading.Thread(target=self._catch_up, name="catch-up", daemon=True).start()
+
+    def _catch_up(self) -> None:
+        while True:
+            try:
+                users = self.events.pending()
+                if users:
+                    self.apply(users)
+            except sqlite3.Error as error:
+                log.warning("the log of events cannot be read: %s", error)
+            time.sleep(RETRY_S)
+
+    def now_us(self) -> int:
+        """The shop's clock in microseconds since 1970."""
+        return (self.clock() - EPOCH) // MICROSECOND

@@ -1,0 +1,104 @@
+"""Feature rows of a shopper who has just bought something: what the nightly job would write, at once.
+
+In: the shopper's packed rows and the baskets that came after them. Out: rows under the time of the last
+basket, which go through the store's own guard. Baskets are taken from the log by that time, so that doing it
+again, after a crash or by another worker, changes nothing. Histories follow `update_history`, which the Spark
+job calls too; counters grow until the week's end brings them from the job.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bentos.event_log import Basket, EventLog
+from feature_repo.stores.packed.layout import Layout
+from feature_repo.stores.packed.reader import FoundRow, PackedReader, key_of
+from feature_repo.stores.packed.row import pack
+from feature_repo.stores.packed.sqlite_rows import Row
+from feature_repo.transforms import History, empty_history, update_history
+
+HISTORY, STATS = "user_history", "user_stats"
+COLUMNS = ("items", "counts", "decayed", "first_times", "last_times", "last_baskets")
+SPANS = {"7d": 7, "28d": 28, "91d": 91}
+SECONDS_PER_DAY = 86_400
+
+
+class LiveRows:
+    """Brings the rows of one store up to the log."""
+
+    def __init__(self, rows: Any, log: EventLog) -> None:
+        self.rows, self.log = rows, log
+        self.reader = PackedReader(rows)
+
+    def apply(self, users: Iterable[str], *, now_us: int) -> int:
+        """Apply what the log has of some shoppers; how many rows changed. PackedStoreError: try again."""
+        written: dict[str, list[Row]] = {HISTORY: [], STATS: []}
+        until = []
+        for user_id in users:
+            reached = []
+            history = self.reader.read_row(HISTORY, user_id, now_us=now_us)
+            stats = self.reader.read_row(STATS, user_id, now_us=now_us)
+            for view, found in ((HISTORY, history), (STATS, stats)):
+                baskets = self.log.baskets(user_id, after_us=found.event_us if found else 0)
+                reached.append(baskets[-1].received_us if baskets else found.event_us if found else now_us)
+                if not baskets:
+                    continue
+                if view == HISTORY:
+                    values = grown_history(found, baskets)
+                else:
+                    values = grown_stats(found, baskets, history_of(history))
+                layout = self.reader.layout(view)
+                written[view].append(packed_row(layout, user_id, values, baskets[-1].received_us))
+            until.append((user_id, min(reached)))
+        self.rows.write(written)
+        self.log.mark_applied(until)
+        return sum(map(len, written.values()))
+
+
+def packed_row(layout: Layout, user_id: str, values: dict[str, Any], event_us: int) -> Row:
+    """A row for the store; features that nobody computes here are null."""
+    full = {name: values.get(name) for name in layout.names}
+    return key_of(user_id), event_us, 0, pack(layout, full, event_us=event_us)
+
+
+def history_of(found: FoundRow | None) -> History:
+    """The history in a row, an empty one for no row."""
+    if found is None or found.values.get("history_items") is None:
+        return empty_history()
+    columns = [np.asarray(found.values[f"history_{name}"]) for name in COLUMNS]
+    return History(columns[0].astype(np.str_), *columns[1:])
+
+
+def grown_history(found: FoundRow | None, baskets: Sequence[Basket]) -> dict[str, Any]:
+    """The history after some more baskets, by feature."""
+    history = history_of(found)
+    for basket in baskets:
+        at = max(basket.received_us // 1_000_000, int(history.last_times.max(initial=0)))
+        history = update_history(history, np.array(basket.items, dtype=np.str_), at)
+    values: dict[str, Any] = {f"history_{name}": getattr(history, name) for name in COLUMNS}
+    values["history_items"] = history.items.tolist()
+    return values
+
+
+def grown_stats(found: FoundRow | None, baskets: Sequence[Basket], history: History) -> dict[str, Any]:
+    """The counters after some more baskets: `history` is that before them.
+
+    Spent money as far as events told it; an item counts once in each span of days. What only the job can
+    tell, shares of departments and discounts, stays as it is.
+    """
+    zeros = {f"user_{what}_{span}": 0 for what in ("spend", "baskets", "items") for span in SPANS}
+    values: dict[str, Any] = {"user_tenure_days": 0.0, "user_discount_share_91d": 0.0, **zeros}
+    if found:
+        values |= found.values
+    last_time = dict(zip(history.items.tolist(), history.last_times.tolist(), strict=True))
+    for basket in baskets:
+        at = basket.received_us // 1_000_000
+        for span, days in SPANS.items():
+            fresh = [i for i in set(basket.items) if at - last_time.get(i, 0) > days * SECONDS_PER_DAY]
+            values[f"user_spend_{span}"] = float(values[f"user_spend_{span}"] or 0) + basket.amount
+            values[f"user_baskets_{span}"] = int(values[f"user_baskets_{span}"] or 0) + 1
+            values[f"user_items_{span}"] = int(values[f"user_items_{span}"] or 0) + len(fresh)
+        last_time |= dict.fromkeys(basket.items, at)
+    values["user_recency_days"] = 0.0
+    return values

@@ -1,0 +1,134 @@
+"""The log keeps every event once, in order, for all workers, whatever happens to them."""
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from bentos.event_log import Basket, Event, EventLog
+
+NOW_US, ARRIVED_S = 1_000_000, 50.0
+
+
+def event(number, kind="purchase", user="u", item=None, amount=None):
+    """An event of its own number."""
+    return Event(f"e{number}", kind, user, item or f"i{number}", amount)
+
+
+@pytest.fixture
+def log(tmp_path):
+    """An empty log."""
+    with_path = EventLog(tmp_path / "state" / "events.db")
+    yield with_path
+    with_path.close()
+
+
+def append(log, *requests, now_us=NOW_US, arrived_s=ARRIVED_S):
+    """Append requests of events at a time."""
+    return log.append(requests, now_us=now_us, arrived_s=arrived_s)
+
+
+def test_an_event_counts_once(log):
+    """What comes again under its id is passed over: in one request, in another, with other contents."""
+    assert append(log, [event(1), event(1), event(2)], [event(2), event(3)]) == [2, 1]
+    assert append(log, [Event("e1", "click", "other", "x")]) == [0]
+    assert log.count() == 3
+    assert log.baskets("other", after_us=0) == []
+
+
+def test_purchases_of_one_request_are_one_basket(log):
+    """By shopper, in the order they came, with what was paid; other kinds are no purchases."""
+    append(
+        log,
+        [event(1, amount=2.5), event(2, user="v"), event(3, kind="click"), event(4, amount=1.0)],
+        [event(5)],
+    )
+    mine = log.baskets("u", after_us=0)
+    assert mine == [
+        Basket("u", NOW_US + 1, ("i1", "i4"), 3.5),
+        Basket("u", NOW_US + 2, ("i5",), 0.0),
+    ]
+    assert log.baskets("u", after_us=NOW_US + 1) == mine[1:]
+    assert [basket.items for basket in log.baskets("v", after_us=0)] == [("i2",)]
+
+
+def test_received_times_grow_though_a_clock_stands_still(log):
+    """A recorded shop's clock does not move: each request still has a time of its own."""
+    for number in range(3):
+        append(log, [event(number)])
+    append(log, [event(9)], now_us=NOW_US - 5)
+    assert [basket.received_us for basket in log.baskets("u", after_us=0)] == [
+        NOW_US + n for n in range(1, 5)
+    ]
+
+
+def test_a_session_is_what_was_done_lately(log):
+    """The newest first, no impressions, no more than asked for, none of before."""
+    append(log, [event(1, kind="click")], arrived_s=10)
+    append(log, [event(2, kind="click"), event(3, kind="impression"), event(4, kind="add_to_cart")])
+    append(log, [event(5, user="v"), event(6)])
+    assert log.recent("u", since_s=ARRIVED_S, n=9) == [
+        ("purchase", "i6"),
+        ("add_to_cart", "i4"),
+        ("click", "i2"),
+    ]
+    assert log.recent("u", since_s=0, n=1) == [("purchase", "i6")]
+
+
+def test_pending_purchases_are_those_not_marked(log):
+    """Marking a time marks the shopper's earlier purchases too, nobody else's and none that came later."""
+    append(log, [event(1), event(2, user="v"), event(3, kind="click", user="w")], [event(4)], [event(5)])
+    assert sorted(log.pending()) == ["u", "v"]
+    log.mark_applied([("u", NOW_US + 2)])
+    assert sorted(log.pending()) == ["u", "v"]
+    log.mark_applied([("u", NOW_US + 3)])
+    assert log.pending() == ["v"]
+
+
+def test_workers_share_a_log(tmp_path):
+    """Four writers of the same 200 events leave 200, and all baskets have times of their own."""
+    path, counts = tmp_path / "events.db", []
+
+    def write():
+        log = EventLog(path)
+        counts.append(sum(append(log, [event(number)])[0] for number in range(200)))
+        log.close()
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    log = EventLog(path)
+    assert (sum(counts), log.count()) == (200, 200)
+    assert len({basket.received_us for basket in log.baskets("u", after_us=0)}) == 200
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from bentos.event_log import Event, EventLog
+log = EventLog(Path(sys.argv[1]))
+for number in range(10**9):
+    request = [Event(f"{sys.argv[2]}-{number}-{n}", "click", "u", "i") for n in range(3)]
+    log.append([request], now_us=0, arrived_s=0)
+    print(number, flush=True)
+"""
+
+
+def test_a_kill_loses_nothing_that_was_answered(tmp_path):
+    """After each of five kills all acknowledged requests are there, and the last one whole or not at all."""
+    path, told = tmp_path / "events.db", 0
+    for life in range(5):
+        command = [sys.executable, "-c", WRITER, str(path), str(life)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            lines = [writer.stdout.readline() for _ in range(10)]
+            writer.kill()
+            lines += writer.stdout.read().split()
+        told += len(lines)
+        log = EventLog(path)
+        count = log.count()
+        log.close()
+        assert 3 * told <= count <= 3 * (told + life + 1)
+        assert count % 3 == 0

@@ -1,0 +1,139 @@
+"""What was just bought is in the feature rows: as the nightly job would have it, once, whatever crashes."""
+
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+import served_shop
+from served_shop import NOW
+
+from bentos.event_log import Event, EventLog
+from bentos.intake import EPOCH, MICROSECOND, Intake
+from bentos.live_rows import HISTORY, STATS, LiveRows, packed_row
+from feature_repo.stores.packed.layout import PackedStoreError
+from feature_repo.stores.packed.opened import open_rows
+from feature_repo.stores.packed.reader import PackedReader
+from feature_repo.transforms import History, update_history
+
+shop = pytest.fixture(scope="session")(served_shop.installed)
+NOW_US = (NOW - EPOCH) // MICROSECOND
+COLUMNS = ("items", "counts", "decayed", "first_times", "last_times", "last_baskets")
+
+
+@pytest.fixture
+def intake(shop, tmp_path):
+    """An intake over a copy of the shop's store."""
+    settings = replace(shop.settings, state=tmp_path / "state")
+    settings.state.mkdir()
+    shutil.copy(shop.settings.online_store, settings.online_store)
+    log = EventLog(settings.event_log)
+    yield Intake(log, LiveRows(open_rows(settings, read_only=False, create=False), log), lambda: NOW)
+    log.close()
+
+
+def row(intake, view, user="u0"):
+    """A shopper's row as a reader finds it."""
+    return PackedReader(intake.live.rows).read_row(view, user, now_us=NOW_US)
+
+
+def history(found):
+    """The history in a row."""
+    return History(*(np.asarray(found.values[f"history_{name}"]) for name in COLUMNS))
+
+
+def buy(intake, *items, user="u0", ids="abcdefgh", amount=1.0):
+    """One request with some purchases."""
+    events = [
+        Event(f"{user}-{ids[n]}-{item}", "purchase", user, item, amount) for n, item in enumerate(items)
+    ]
+    return intake.commit([events])
+
+
+def test_a_purchase_is_in_the_history_at_once(intake):
+    """The row is that of the transform that the nightly job calls, for the baskets in their order."""
+    expected = history(row(intake, HISTORY))
+    assert buy(intake, "i01", "i05") == [(2, True)]
+    assert buy(intake, "i05", "i17") == [(2, True)]
+    for basket in (["i01", "i05"], ["i05", "i17"]):
+        expected = update_history(expected, np.array(basket), int(NOW.timestamp()))
+    found = row(intake, HISTORY)
+    for name in COLUMNS:
+        np.testing.assert_array_equal(getattr(history(found), name), getattr(expected, name))
+    assert found.event_us == NOW_US + 2
+
+
+def test_counters_grow(intake):
+    """One basket more in each span, what was paid, and the items that the span had not yet."""
+    before, past = row(intake, STATS).values, history(row(intake, HISTORY))
+    known = dict(zip(past.items.tolist(), past.last_times.tolist(), strict=True))
+    buy(intake, "i01", "i05", amount=2.25)
+    after = row(intake, STATS).values
+    for span, days in (("7d", 7), ("28d", 28), ("91d", 91)):
+        new = [i for i in ("i01", "i05") if NOW.timestamp() - known.get(i, 0) > 86_400 * days]
+        assert after[f"user_baskets_{span}"] == before[f"user_baskets_{span}"] + 1
+        assert after[f"user_spend_{span}"] == pytest.approx(before[f"user_spend_{span}"] + 4.5)
+        assert after[f"user_items_{span}"] == before[f"user_items_{span}"] + len(new)
+    assert after["user_recency_days"] == 0
+    kept = ("user_top_department", "user_tenure_days", "user_discount_share_91d")
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    np.testing.assert_array_equal(after["user_department_shares_91d"], before["user_department_shares_91d"])
+
+
+def test_somebody_new_has_a_row_after_the_first_purchase(intake):
+    """Counters from zero, a history of one basket."""
+    assert row(intake, HISTORY, "newcomer") is None
+    buy(intake, "i03", user="newcomer")
+    assert row(intake, HISTORY, "newcomer").values["history_items"] == ["i03"]
+    stats = row(intake, STATS, "newcomer").values
+    assert (stats["user_baskets_91d"], stats["user_items_91d"], stats["user_spend_7d"]) == (1, 1, 1.0)
+
+
+def test_applied_again_nothing_changes(intake):
+    """By another worker, after a crash before the mark, or for events that were sent twice."""
+    buy(intake, "i01", "i05")
+    rows = {view: intake.live.rows.read(view, ["u0"]) for view in (HISTORY, STATS)}
+    intake.events._connection.execute("UPDATE events SET applied = 0")
+    assert intake.events.pending() == ["u0"]
+    intake.apply(["u0"])
+    assert buy(intake, "i01", "i05") == [(0, True)]
+    assert {view: intake.live.rows.read(view, ["u0"]) for view in (HISTORY, STATS)} == rows
+    assert intake.events.pending() == []
+
+
+def test_a_store_that_is_away_gets_the_purchases_later(intake, monkeypatch):
+    """The answer says that they are kept and not applied; when the store is back they are."""
+
+    def away(*_, **__):
+        raise PackedStoreError("away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(intake.live.rows, "write", away)
+        assert buy(intake, "i01") == [(1, False)]
+    assert intake.events.pending() == ["u0"]
+    before = row(intake, STATS).values["user_baskets_7d"]
+    intake.apply(intake.events.pending())
+    assert row(intake, STATS).values["user_baskets_7d"] == before + 1
+    assert intake.events.pending() == []
+
+
+def test_clicks_change_no_row(intake):
+    """They are kept for the session alone."""
+    rows = intake.live.rows.read(HISTORY, ["u0"])
+    assert intake.commit([[Event("x", "click", "u0", "i01")]]) == [(1, True)]
+    assert intake.live.rows.read(HISTORY, ["u0"]) == rows
+    assert intake.events.recent("u0", since_s=0, n=5) == [("click", "i01")]
+
+
+def test_a_later_snapshot_takes_over(intake):
+    """A row of the nightly job that knows more replaces the live one; one that knows less does not."""
+    buy(intake, "i01")
+    live = intake.live.rows.read(STATS, ["u0"])[0]
+    for event_us, taken in ((NOW_US - 1, False), (NOW_US + 10, True)):
+        values = row(intake, STATS).values | {"user_baskets_7d": 77}
+
+        layout = intake.live.reader.layout(STATS)
+        intake.live.rows.write({STATS: [packed_row(layout, "u0", values, event_us)]})
+        assert (intake.live.rows.read(STATS, ["u0"])[0] != live) == taken
+    assert datetime.fromtimestamp(row(intake, STATS).event_us / 1e6, UTC) > NOW
