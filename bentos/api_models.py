@@ -20,7 +20,7 @@ def printable(name: str) -> str:
     return name
 
 
-Id = Annotated[StrictStr, AfterValidator(printable), Field(min_length=1, max_length=MAX_ID)]
+Id = Annotated[StrictStr, Field(min_length=1, max_length=MAX_ID), AfterValidator(printable)]
 
 
 def within_limit(k: object) -> object:

@@ -250,4 +250,5 @@ def shop_release():
         },
         arrays={**tiny.arrays, **random_towers(rng, len(users)), **random_sources(rng)},
         rankers=rankers,
+        rules={**tiny.rules, "in_basket": {"enabled": True}},
     )
