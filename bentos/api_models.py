@@ -44,6 +44,7 @@ class RecommendRequest(BaseModel):
     task: Literal["all", "discover"] = Field(
         default="all", description="all: also what is bought again; discover: only what was never bought"
     )
+    explain: bool = Field(default=False, description="tell which features moved each item's score most")
     basket: list[Id] = Field(
         default=[],
         max_length=MAX_SESSION,
@@ -52,6 +53,40 @@ class RecommendRequest(BaseModel):
     clicked: list[Id] = Field(
         default=[], max_length=MAX_SESSION, description="items just looked at, beside logged events"
     )
+
+
+class WhyNotRequest(BaseModel):
+    """Whose answer, and which item was expected in it."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"user_id": "2375", "item_id": "819063"}}
+    )
+
+    user_id: Id
+    item_id: Id
+    k: Annotated[int, BeforeValidator(within_limit)] = Field(default=10, ge=1, le=MAX_K)
+    task: Literal["all", "discover"] = "all"
+
+
+class WhyNotAnswer(BaseModel):
+    """Where the item was lost: `verdict` in a word, `reason` in a sentence, and how close it came."""
+
+    user_id: str
+    item_id: str
+    verdict: str
+    reason: str
+    rank: int | None = None
+    score: float | None = None
+    least_score: float | None = None
+    sources: dict[str, int] | None = None
+
+
+class FeatureContribution(BaseModel):
+    """What one feature adds to an item's score, as log odds."""
+
+    feature: str
+    value: float | None
+    effect: float
 
 
 class RecommendedItem(BaseModel):
@@ -63,6 +98,7 @@ class RecommendedItem(BaseModel):
     rank: int
     sources: list[str]
     reason: str
+    contributions: list[FeatureContribution] = []
 
 
 class RecommendAnswer(BaseModel):

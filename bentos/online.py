@@ -16,9 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bentos.api_models import EventBatch, RecommendRequest, ShopperEvent
+from bentos.api_models import EventBatch, RecommendRequest, ShopperEvent, within_limit
 from bentos.event_log import Event
 from bentos.intake import Intake
+from bentos.release import Release
+from bentos.session import positions
+from bentos.similar import similar
 
 RECOMMEND, EVENTS = "/online/recommend", "/events"
 JSON = "application/json"
@@ -26,9 +29,14 @@ Answer = Callable[[RecommendRequest], dict[str, Any]]
 
 
 def online_app() -> Starlette:
-    """The application; its state is to get `answer`, of a request, and `intake`, of events."""
-    routes = [Route(RECOMMEND, recommend, methods=["POST"]), Route(EVENTS, events, methods=["POST"])]
-    return Starlette(routes=routes)
+    """The application; its state is to get `answer`, of a request, `intake`, of events, and the `release`."""
+    return Starlette(
+        routes=[
+            Route(RECOMMEND, recommend, methods=["POST"]),
+            Route(EVENTS, events, methods=["POST"]),
+            Route("/items/{item_id}/similar", similar_items, methods=["GET"]),
+        ]
+    )
 
 
 async def recommend(request: Request) -> Response:
@@ -55,6 +63,28 @@ async def events(request: Request) -> Response:
     intake: Intake = request.app.state.intake
     new, applied = await intake.take([Event(**dict(each)) for each in asked])
     return json_response({"accepted": new, "duplicates": len(asked) - new, "applied": applied})
+
+
+async def similar_items(request: Request) -> Response:
+    """Items like one item: ?by=text or ?by=behaviour, ?k=10."""
+    release: Release = request.app.state.release
+    asked, by = request.query_params, request.query_params.get("by", "behaviour")
+    try:
+        k = within_limit(int(asked.get("k", "10")))
+        found = similar(release, request.path_params["item_id"], by=by, k=int(str(k)))
+    except KeyError as error:
+        return json_response({"error": str(error.args[0])}, 404)
+    except ValueError as error:
+        return json_response({"error": str(error)}, 400)
+    titles = dict(zip(*titled(release, [item for item, _ in found]), strict=True))
+    items = [{"item_id": item, "title": titles[item], "cosine": cosine} for item, cosine in found]
+    return json_response({"item_id": request.path_params["item_id"], "by": by, "items": items})
+
+
+def titled(release: Release, item_ids: list[str]) -> tuple[list[str], list[str]]:
+    """Items of the catalogue in its order, and their titles."""
+    found = positions(release, item_ids)
+    return release.catalogue.item_ids[found].tolist(), release.catalogue.titles[found].tolist()
 
 
 def told(error: ValidationError) -> str:

@@ -5,7 +5,7 @@ through `recommend`: a quality figure is a figure of the served path.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from time import perf_counter
 from typing import Any, Protocol
@@ -18,10 +18,12 @@ from bentos.candidates import TASKS, Candidates, draw
 from bentos.explain import NEWCOMER, reason
 from bentos.newcomers import newcomers
 from bentos.release import Release
-from bentos.scoring import best_first, margins, matrix
+from bentos.scoring import best_first, margins, matrix, matrix_columns
 from bentos.session import Session, interested, positions
 from bentos.shopper import Shopper, shopper
 from feature_repo.pair_features import Floats, Positions
+
+CONTRIBUTIONS = 5  # of the features of each item
 
 
 class Reader(Protocol):
@@ -39,6 +41,15 @@ class FeaturesUnavailableError(RuntimeError):
 
 
 @dataclass(frozen=True)
+class Contribution:
+    """What one feature adds to an item's score, as log odds."""
+
+    feature: str
+    value: float | None  # of the feature, None where missing
+    effect: float
+
+
+@dataclass(frozen=True)
 class Slot:
     """One recommended item; `rank` counts from 1."""
 
@@ -48,6 +59,7 @@ class Slot:
     rank: int
     sources: tuple[str, ...]
     reason: str
+    contributions: tuple[Contribution, ...] = ()  # the largest, where they were asked for
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,7 @@ class Ranking:
     scores: Floats
     turned_away: Mapping[str, int]
     newcomers: rules.Mask | None = None  # (n_candidates,) those of which one may stand in the last slot
+    rows: Floats | None = None  # (n_candidates, n_columns) what the ranker read
 
     @property
     def items(self) -> Positions:
@@ -105,8 +118,10 @@ def ranked(
     basket: Positions | None = None,
 ) -> Ranking:
     """Score the candidates, order them, apply the rules for `k` slots."""
-    scores = margins(release.rankers[task], matrix(release, who, candidates, item_features))
-    return ordered(release, candidates, scores, item_features, k=k, task=task, basket=basket)
+    rows = matrix(release, who, candidates, item_features)
+    scores = margins(release.rankers[task], rows)
+    found = ordered(release, candidates, scores, item_features, k=k, task=task, basket=basket)
+    return replace(found, rows=rows)
 
 
 def ordered(
@@ -169,6 +184,25 @@ def slots_of(release: Release, who: Shopper, ranking: Ranking, k: int) -> tuple[
     )
 
 
+def explained(release: Release, ranking: Ranking, slots: Sequence[Slot], task: str) -> tuple[Slot, ...]:
+    """The slots with their largest contributions: SHAP values of the trees (Lundberg et al., 2020)."""
+    import xgboost
+
+    features = release.manifest["features"]
+    columns = matrix_columns(features["user"], features["item"])
+    rows = np.empty((0, len(columns))) if ranking.rows is None else ranking.rows[ranking.order[: len(slots)]]
+    effects = release.rankers[task].predict(xgboost.DMatrix(rows, nthread=1), pred_contribs=True)
+    told = []
+    for slot, row, effect in zip(slots, rows, effects, strict=True):
+        largest = np.argsort(-np.abs(effect[:-1]), kind="stable")[:CONTRIBUTIONS]  # the last one is the bias
+        most = [
+            Contribution(columns[n], None if np.isnan(row[n]) else float(row[n]), float(effect[n]))
+            for n in largest
+        ]
+        told.append(replace(slot, contributions=tuple(most)))
+    return tuple(told)
+
+
 def recommend(
     release: Release,
     features: Reader,
@@ -178,8 +212,9 @@ def recommend(
     task: str,
     now: datetime,
     session: Session | None = None,
+    explain: bool = False,
 ) -> Recommendation:
-    """Answer one request.
+    """Answer one request; with `explain` each item has the features that moved its score most.
 
     An unknown user who does nothing yet, or a store that cannot be read, is served top sellers and `degraded`
     says why.
@@ -211,6 +246,9 @@ def recommend(
             ranking = ranked(release, who, candidates, item_features, k=k, task=task, basket=basket)
             slots, turned_away = slots_of(release, who, ranking, k), ranking.turned_away
             watch.lap("rank")
+            if explain:
+                slots = explained(release, ranking, slots, task)
+                watch.lap("explain")
     except FeaturesUnavailableError as error:
         degraded = (f"{error}: top sellers",)
     if not slots:

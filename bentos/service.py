@@ -16,7 +16,7 @@ from typing import Any
 
 import bentoml
 
-from bentos.api_models import RecommendAnswer, RecommendRequest
+from bentos.api_models import RecommendAnswer, RecommendRequest, WhyNotAnswer, WhyNotRequest
 from bentos.blas import use_one_blas_thread
 from bentos.body_limit import BodyLimit
 from bentos.event_log import EventLog
@@ -25,7 +25,7 @@ from bentos.json_only import JsonOnly
 from bentos.live_rows import LiveRows
 from bentos.online import online_app
 from bentos.online_features import OnlineFeatures
-from bentos.recommend import FeaturesUnavailableError, recommend
+from bentos.recommend import FeaturesUnavailableError, Slot, recommend
 from bentos.release import (
     Release,
     ReleaseError,
@@ -36,6 +36,7 @@ from bentos.release import (
     stored_model,
 )
 from bentos.session import LASTS_S, LENGTH, session_of
+from bentos.why_not import why_not
 from feature_repo.settings import Settings
 from feature_repo.stores.packed.opened import open_rows
 
@@ -94,6 +95,7 @@ class Endcap:
         self.warm_up()
         self.intake.catch_up()
         online.state.answer, online.state.intake = self.answer, self.intake
+        online.state.release = self.release
 
     def warm_up(self) -> None:
         """Open the store, answer each task once, and freeze what is alive: the p99 is garbage collection."""
@@ -117,6 +119,25 @@ class Endcap:
         """
         return RecommendAnswer(**self.answer(request))
 
+    @bentoml.api(route="/why-not")  # type: ignore[untyped-decorator]
+    def why_not(self, request: WhyNotRequest, /) -> WhyNotAnswer:
+        """Say why an item is not among a user's recommendations."""
+        recent = self.events.recent(request.user_id, since_s=time() - LASTS_S, n=LENGTH)
+        try:
+            found = why_not(
+                self.release,
+                self.features,
+                request.user_id,
+                request.item_id,
+                k=request.k,
+                task=request.task,
+                now=clock(self.release),
+                session=session_of(recent),
+            )
+        except FeaturesUnavailableError as error:
+            raise bentoml.exceptions.ServiceUnavailable(f"{error}; everybody gets top sellers now") from error
+        return WhyNotAnswer(**vars(found))
+
     def answer(self, request: RecommendRequest) -> dict[str, Any]:
         """The fields of a RecommendAnswer: the same on every route."""
         began = perf_counter()
@@ -129,19 +150,25 @@ class Endcap:
             task=request.task,
             now=clock(self.release),
             session=session_of(recent, request.basket, request.clicked),
+            explain=request.explain,
         )
         return {
             "request_id": uuid.uuid4().hex,
             "user_id": found.user_id,
             "task": found.task,
             "release": found.release,
-            "items": [vars(slot) for slot in found.slots],
+            "items": [item_of(slot) for slot in found.slots],
             "degraded": list(found.degraded),
             "feature_time": found.feature_time,
             "turned_away": dict(found.turned_away),
             "latency_ms": round((perf_counter() - began) * 1e3, 3),
             "stages_ms": dict(found.stages_ms),
         }
+
+
+def item_of(slot: Slot) -> dict[str, Any]:
+    """One slot as a RecommendedItem's fields."""
+    return {**vars(slot), "contributions": [vars(each) for each in slot.contributions]}
 
 
 Endcap.add_asgi_middleware(JsonOnly)  # type: ignore[attr-defined]

@@ -43,7 +43,7 @@ def expected(shop):
 
     def answer(user_id, k=10, task="all"):
         found = recommend(release, reader, user_id, k=k, task=task, now=NOW)
-        return [{**vars(slot), "sources": list(slot.sources)} for slot in found.slots]
+        return [{**vars(slot), "sources": list(slot.sources), "contributions": []} for slot in found.slots]
 
     return answer
 
@@ -359,3 +359,34 @@ def test_newly_materialized_store_is_read_at_once(server, shop):
     assert older["degraded"] == []
     assert older["items"] != before["items"]
     assert ask(server, "u1")["items"] == before["items"]
+
+
+def test_why_not_is_answered_over_http(server):
+    """An item of the answer is recommended, an unheard of one unknown, a bad request refused."""
+    shown = ask(server, "u1", k=5)["items"]
+    for item, verdict in ((shown[2]["item_id"], "recommended"), ("moon", "unknown item")):
+        found = httpx.post(f"{server}/why-not", json={"user_id": "u1", "item_id": item, "k": 5}).json()
+        assert found["verdict"] == verdict
+    assert httpx.post(f"{server}/why-not", json={"user_id": "u1"}).status_code == 400
+
+
+def test_an_answer_explains_itself_on_request(server):
+    """Five features an item, on both routes alike."""
+    body = {"user_id": "u1", "k": 3, "explain": True}
+    answers = [httpx.post(f"{server}{path}", json=body).json()["items"] for path in ("/recommend", RECOMMEND)]
+    assert answers[0] == answers[1]
+    assert [len(item["contributions"]) for item in answers[0]] == [5, 5, 5]
+    assert ask(server, "u1", k=3)["items"][0]["contributions"] == []
+
+
+def test_similar_items_are_answered_over_http(server):
+    """Both likenesses, titles along; what is unknown or wrong is said to be."""
+    for by in ("text", "behaviour"):
+        found = httpx.get(f"{server}/items/i03/similar", params={"by": by, "k": 4}).json()
+        assert found["by"] == by
+        assert len(found["items"]) == 4
+        for item in found["items"]:
+            assert item["title"] == f"Item {int(item['item_id'][1:])}"
+    assert httpx.get(f"{server}/items/moon/similar").status_code == 404
+    for bad in ({"by": "smell"}, {"k": "0"}, {"k": "many"}):
+        assert httpx.get(f"{server}/items/i03/similar", params=bad).status_code == 400
