@@ -66,16 +66,25 @@ def shop_shares(release: Release) -> dict[str, Floats]:
     return {name: release.arrays[f"shop_share_{name}"] for name in GROUPS}
 
 
-def lifts(past: PastPurchases, groups: Groups, shop: Mapping[str, Floats]) -> dict[str, Floats]:
+Raised = Mapping[str, tuple[Positions, Floats]]  # by kind of group: those bought from, and how far raised
+
+
+def raised_groups(past: PastPurchases, groups: Groups, shop: Mapping[str, Floats]) -> Raised:
+    """What `raised` says of every kind of group."""
+    return {name: raised(past, getattr(groups, name), shop[name]) for name in GROUPS}
+
+
+def lifts(past: PastPurchases, own: Raised, shop: Mapping[str, Floats]) -> dict[str, Floats]:
     """Logarithm of the shopper's share over the shop's, (n_groups,) by kind of group; 0 without a past.
 
-    `shop` are the shop's shares by kind of group, as `shop_share` makes them.
+    `shop` are the shop's shares by kind of group, as `shop_share` makes them, `own` the shopper's
+    `raised_groups`: all others have the lift of a group that was never bought.
     """
-    found, total = {}, float(past.decayed.sum())
+    found, nothing = {}, np.float32(np.log(PRIOR / (float(past.decayed.sum()) + PRIOR)))
     for name in GROUPS:
-        share, codes = shop[name], getattr(groups, name)
-        own = np.bincount(codes[past.items], weights=past.decayed, minlength=len(share)).astype(np.float32)
-        found[name] = np.log((own + PRIOR * share) / (np.float32(total + PRIOR) * share))
+        bought, lift = own[name]
+        found[name] = np.full(len(shop[name]), nothing, dtype=np.float32)
+        found[name][bought] += lift
     return found
 
 

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bentos.affinity import item_groups, lifts, shop_shares
+from bentos.affinity import item_groups, lifts, raised_groups, shop_shares
 from bentos.factors import shopper_factors
 from bentos.index import best
 from bentos.neighbours import neighbours
@@ -120,17 +120,18 @@ def looked_up(items: Positions, known: Positions, values: Floats) -> Floats:
 
 def opinions(release: Release, shopper: Shopper) -> Opinions:
     """Ask every source; each hears of the shopper's interest, but for their own purchases."""
-    heard = shopper.heard
+    heard, shop = shopper.heard, shop_shares(release)
+    own = raised_groups(heard.past, item_groups(release), shop)
     factors = shopper_factors(release, heard.past)
     co_purchase = np.asarray(release.arrays["factor_items"] @ factors, dtype=np.float32)
     return Opinions(
         release=release,
         past=shopper.past,
         knows=bool(heard.past.items.size),
-        group_lifts=lifts(heard.past, item_groups(release), shop_shares(release)),
+        group_lifts=lifts(heard.past, own, shop),
         near=neighbours(release, factors),
         co_purchase=co_purchase,
-        two_tower=two_tower(release, heard, co_purchase),
+        two_tower=two_tower(release, heard, own, co_purchase),
     )
 
 

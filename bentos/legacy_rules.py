@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from bentos.affinity import item_groups, lifts, shop_shares
+from bentos.affinity import item_groups, lifts, raised_groups, shop_shares
 from bentos.index import best
 from bentos.release import Release
 from bentos.shopper import Shopper
@@ -43,7 +43,8 @@ def buy_again(release: Release, shopper: Shopper) -> Floats:
 def category_affinity(release: Release, shopper: Shopper) -> Floats:
     """Recent popularity times the shopper's share of the item's category over the shop's own share."""
     groups = item_groups(release)
-    lift = np.exp(lifts(shopper.past, groups, shop_shares(release))["categories"])
+    shop = shop_shares(release)
+    lift = np.exp(lifts(shopper.past, raised_groups(shopper.past, groups, shop), shop)["categories"])
     return np.asarray(release.arrays["popularity"] * lift[groups.categories], dtype=np.float32)
 
 

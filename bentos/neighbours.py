@@ -48,5 +48,5 @@ def neighbours(release: Release, factors: Floats) -> tuple[Positions, Floats]:
     total, panel = float(likeness.sum()), panel_by_item(release)
     if total <= 0.0 or not panel.items.size:
         return np.empty(0, np.int32), np.empty(0, np.float32)
-    weights = (likeness / total)[panel.shoppers]
+    weights = (likeness / np.float32(total))[panel.shoppers]
     return panel.items, np.add.reduceat(weights, panel.starts).astype(np.float32)

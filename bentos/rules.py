@@ -87,6 +87,8 @@ def not_in_basket(items: Positions, basket: Positions | None, rules: Mapping[str
 def not_blocked(items: Positions, catalogue: Catalogue, rules: Mapping[str, Any]) -> Mask:
     """Items and departments that the shop never wants recommended."""
     blocked = rules.get("blocked") or {}
+    if not blocked.get("item_ids") and not blocked.get("departments"):
+        return np.ones(len(items), dtype=bool)
     ids = np.array([str(item) for item in blocked.get("item_ids") or []], dtype=np.str_)
     departments = np.array([str(name) for name in blocked.get("departments") or []], dtype=np.str_)
     names = catalogue.department_names[catalogue.departments[items]]

@@ -4,16 +4,16 @@ In: a row by feature name, read online or point-in-time. Out: arrays that candid
 scoring share. The same code stands in training and in the service.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bentos.release import Release
-from feature_repo.pair_features import Floats, PastPurchases
-from feature_repo.positions import positions_of
+from feature_repo.pair_features import Floats, PastPurchases, Positions
 from feature_repo.transforms import HALF_LIFE_DAYS
 
 SECONDS_PER_DAY = 86_400.0
@@ -76,6 +76,16 @@ def past_purchases(
     )
 
 
+def positions_in(release: Release, ids: Sequence[str]) -> Positions:
+    """Catalogue positions of ids, -1 for those that the catalogue lacks: (n,)."""
+    position = release.once("position of item", lambda made: _position_of_item(made.catalogue.item_ids))
+    return np.fromiter((position.get(item, -1) for item in ids), dtype=np.int32, count=len(ids))
+
+
+def _position_of_item(item_ids: NDArray[np.str_]) -> dict[str, int]:
+    return {item: position for position, item in enumerate(item_ids.tolist())}
+
+
 NOBODY = PastPurchases(
     items=np.empty(0, np.int32),
     counts=np.empty(0, np.float32),
@@ -99,7 +109,7 @@ def shopper(row: Mapping[str, Any] | None, release: Release, now: datetime) -> S
     past = NOBODY
     if row.get("history_items") is not None and len(row["history_items"]):
         past = past_purchases(
-            positions_of(release.catalogue.item_ids, row["history_items"]),
+            positions_in(release, row["history_items"]),
             np.asarray(row["history_counts"]),
             np.asarray(row["history_decayed"]),
             np.asarray(row["history_first_times"]),

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bentos.affinity import item_groups, raised, shop_shares
+from bentos.affinity import Raised
 from bentos.release import Release
 from bentos.shopper import Shopper
-from feature_repo.pair_features import Floats, Groups, PastPurchases, Positions
+from feature_repo.pair_features import Floats, PastPurchases, Positions
 
 CLIP = 3.0  # two-tower discover recall@100 on cut 43: .0616 with, .0588 without
 SALES = ("item_baskets_7d", "item_baskets_28d", "item_baskets_91d", "item_baskets_182d")
@@ -47,15 +47,15 @@ def query_inputs(shopper: Shopper, text_vectors: Floats, categories: Positions, 
     return np.concatenate([known, shopper.department_shares, numbers]).astype(np.float32)
 
 
-def taste(past: PastPurchases, groups: Groups, shop: Mapping[str, Floats], vectors: Arrays) -> Floats:
+def taste(own: Raised, vectors: Arrays) -> Floats:
     """The shopper's lifts over all groups, summed in the taste space: (n_taste,), zero without a past.
 
-    `shop` are the shop's shares and `vectors` (n_groups, n_taste) the groups' places, by kind of group.
+    `own` are the shopper's raised groups, `vectors` (n_groups, n_taste) the groups' places, by kind of group.
     """
     found = np.zeros(next(iter(vectors.values())).shape[1], dtype=np.float32)
     for kind in KINDS:
-        own, lift = raised(past, getattr(groups, kind), shop[kind])
-        found += lift @ vectors[kind][own]
+        bought, lift = own[kind]
+        found += lift @ vectors[kind][bought]
     return found
 
 
@@ -94,17 +94,16 @@ def sales_part(log_sales: Floats, arrays: Arrays) -> Floats:
     return np.asarray(log_sales @ arrays["query_sales"], dtype=np.float32)
 
 
-def two_tower(release: Release, shopper: Shopper, co_purchase: Floats) -> Floats:
+def two_tower(release: Release, shopper: Shopper, own: Raised, co_purchase: Floats) -> Floats:
     """Inner products of the shopper with every item: (n_items,).
 
-    `co_purchase` (n_items,) are the inner products of their co-purchase factors.
+    `own` are the shopper's raised groups, `co_purchase` (n_items,) the inner products of co-purchase factors.
     """
     arrays, catalogue = release.arrays, release.catalogue
     inputs = query_inputs(
         shopper, arrays["text_vectors"], catalogue.categories, len(catalogue.category_names)
     )
-    places = {kind: arrays[f"taste_{kind}"] for kind in KINDS}
-    tasted = taste(shopper.past, item_groups(release), shop_shares(release), places)
+    tasted = taste(own, {kind: arrays[f"taste_{kind}"] for kind in KINDS})
     found = arrays["item_bodies"] @ query_body(inputs, tasted, arrays)
     found += release.once("sales_part", lambda made: sales_part(made.arrays["item_log_sales"], made.arrays))
     found += arrays["query_factors"] * co_purchase

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import numpy as np
 
-from bentos.affinity import lifts, shop_share
+from bentos.affinity import lifts, raised_groups, shop_share
 from feature_repo.pair_features import GROUPS, Floats, Groups, PastPurchases, Positions
 from feature_repo.positions import positions_of
 from training.fit import Sources
@@ -54,7 +54,7 @@ class Shelf:
 
     def inputs(self, past: PastPurchases) -> Floats:
         """What speaks for each item to one shopper: (n_inputs, n_cold), rows as INPUTS."""
-        lifted = lifts(past, self.groups, self.shop)
+        lifted = lifts(past, raised_groups(past, self.groups, self.shop), self.shop)
         own = [lifted[name][getattr(self.groups, name)[self.items]] for name in GROUPS]
         return np.concatenate([np.stack(own), self.appeal, self.text.lifts(past)[None]], dtype=np.float32)
 

@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 from tiny_release import NOW, user_row
 
-from bentos.affinity import PRIOR, item_groups, lifts, shop_share
+from bentos.affinity import PRIOR, item_groups, lifts, raised_groups, shop_share
 from bentos.shopper import NOBODY, shopper
 from feature_repo.pair_features import GROUPS, Groups, PastPurchases
 
 N_ITEMS = 60
+
+
+def told(past, groups, shop):
+    """The lifts of a past."""
+    return lifts(past, raised_groups(past, groups, shop), shop)
 
 
 def random_groups(rng):
@@ -62,7 +67,7 @@ def test_lifts_equal_a_loop_over_the_past(seed, n_bought):
     shop = random_shares(rng, groups)
     bought = np.sort(rng.choice(N_ITEMS, n_bought, replace=False))
     past = past_of(bought, rng.uniform(0, 9, n_bought))
-    found = lifts(past, groups, shop)
+    found = told(past, groups, shop)
     purchases = list(zip(past.items.tolist(), past.decayed.tolist(), strict=True))
     total = sum(weight for _, weight in purchases)
     assert tuple(found) == GROUPS
@@ -80,14 +85,14 @@ def test_lifts_are_zero_without_a_past():
     """Exactly zero for every group: an unknown shopper buys as the shop does."""
     rng = np.random.default_rng(0)
     groups = random_groups(rng)
-    for values in lifts(NOBODY, groups, random_shares(rng, groups)).values():
+    for values in told(NOBODY, groups, random_shares(rng, groups)).values():
         assert not values.any()
 
 
 def test_ten_purchases_weigh_as_much_as_the_shop():
     """All ten in a group of a quarter of the shop: half 1, half 0.25, which is 2.5 times the shop's share."""
     shop = {name: np.array([0.25, 0.75], np.float32) for name in GROUPS}
-    found = lifts(past_of([0], [10]), alike([0, 1]), shop)
+    found = told(past_of([0], [10]), alike([0, 1]), shop)
     for values in found.values():
         np.testing.assert_allclose(values, [math.log(2.5), math.log(0.5)], rtol=1e-5)
 
@@ -95,7 +100,7 @@ def test_ten_purchases_weigh_as_much_as_the_shop():
 def test_buying_as_the_shop_does_is_no_lift():
     """Three purchases to one where the shop's shares are three to one: nothing is preferred, however many."""
     shop = {name: np.array([0.75, 0.25], np.float32) for name in GROUPS}
-    for values in lifts(past_of([0, 1], [300, 100]), alike([0, 1]), shop).values():
+    for values in told(past_of([0, 1], [300, 100]), alike([0, 1]), shop).values():
         np.testing.assert_allclose(values, [0, 0], atol=1e-6)
 
 
@@ -103,7 +108,7 @@ def test_lifts_of_the_tiny_release(release):
     """Somebody who buys odd items only has a lift for the south and the opposite for the north."""
     who = shopper(user_row(), release, NOW)
     shop = {name: release.arrays[f"shop_share_{name}"] for name in GROUPS}
-    north, south = lifts(who.past, item_groups(release), shop)["departments"].tolist()
+    north, south = told(who.past, item_groups(release), shop)["departments"].tolist()
     total = sum(count * 0.5 ** (days / 91) for count, days in ((5, 2), (2, 10), (1, 100)))
     share = sum(range(1, 20, 2)) / sum(range(21))  # odd positions sold 19, 17, ... 1 of 210 baskets
     assert south == pytest.approx(math.log((total + 10 * share) / ((total + 10) * share)), rel=1e-4)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny_release import N_CATEGORIES, N_TEXT, NOW, user_row
 
-from bentos.affinity import PRIOR, item_groups, raised, shop_shares
+from bentos.affinity import PRIOR, item_groups, raised, raised_groups, shop_shares
 from bentos.candidates import opinions
 from bentos.factors import shopper_factors
 from bentos.shopper import shopper
@@ -85,8 +85,10 @@ def test_taste_sums_lifts_over_groups_of_every_kind():
         for group in range(3):
             count = sum(past.decayed[codes[kind][past.items] == group])
             expected += math.log(1 + count / (PRIOR * shop[kind][group])) * vectors[kind][group]
-    np.testing.assert_allclose(taste(past, Groups(**codes), shop, vectors), expected, rtol=1e-4)
-    assert taste(past_of([], []), Groups(**codes), shop, vectors).tolist() == [0.0, 0.0]
+    shop["departments"] = np.ones(3, np.float32) / 3
+    for bought, sums in ((past, expected), (past_of([], []), [0, 0])):
+        own = raised_groups(bought, Groups(**codes), shop)
+        np.testing.assert_allclose(taste(own, vectors), sums, rtol=1e-4)
 
 
 def test_profile_is_mean_direction_and_log_counts():
@@ -136,7 +138,7 @@ def test_score_is_the_inner_product_of_a_plain_loop(release, seed):
     x = [max(-CLIP, min(CLIP, (value - mean) * scale)) for value, mean, scale in centred]
     first = [max(0.0, value) for value in layer(x, drawn, 1)]
     places = {kind: drawn[f"taste_{kind}"] for kind in KINDS}
-    tasted = taste(who.past, item_groups(random), shop_shares(random), places)
+    tasted = taste(raised_groups(who.past, item_groups(random), shop_shares(random)), places)
     body = [
         value + float(tasted @ drawn["query_map"][:, n]) for n, value in enumerate(layer(first, drawn, 2))
     ]
