@@ -3,8 +3,6 @@
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -87,29 +85,6 @@ def test_what_it_cannot_answer_it_refuses(server, body, says):
     refused = httpx.post(f"{server}{RECOMMEND}", content=body)
     assert refused.status_code == 400
     assert refused.json()["error"].startswith(says)
-
-
-def test_a_worker_loads_no_framework(shop):
-    """Answering takes no TensorFlow, torch, Spark or Feast, and nothing that makes frames."""
-    done = subprocess.run(
-        [sys.executable, "-c", LOADED],
-        env=shop.environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == ["5"]
-
-
-LOADED = """
-import sys
-from bentos.api_models import RecommendRequest
-from bentos.service import Endcap
-answer = Endcap.inner().answer(RecommendRequest(user_id="u1", k=5))
-heavy = "tensorflow torch pyspark feast pandas pyarrow sklearn duckdb transformers matplotlib".split()
-print(len(answer["items"]), *(name for name in heavy if name in sys.modules))
-"""
 
 
 @pytest.mark.parametrize("task", ["all", "discover"])

@@ -4,13 +4,17 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from feature_repo.settings import Settings
 from jobs.bench import line, write
-from jobs.benches.serving import cpu_seconds, figures, stats
+from jobs.benches.load import Load, ask_all
+from jobs.benches.serving import Design, comparisons, cpu_seconds, figures, stats, told
 from jobs.local_server import LocalServer
 
 BUSY = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass\ntime.sleep(60)"
@@ -20,9 +24,89 @@ PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv
 
 def test_figures_follow_their_definitions():
     """Of 1 to 101 ms the quantiles are 51, 96 and 100; CPU is per request, throughput per second."""
-    found = {name: value for name, value, _ in figures(list(range(1, 102)), 10.1, 2.02, 5_000_000)}
-    expected = {"p50_ms": 51, "p95_ms": 96, "p99_ms": 100, "cpu_ms": 20, "rps": 10, "rss_mb": 5}
+    load = Load(list(range(1, 102)), [], seconds=10.1)
+    found = {name: value for name, value, _ in figures(load, 2.02, 5_000_000)}
+    expected = {
+        "p50_ms": 51,
+        "p95_ms": 96,
+        "p99_ms": 100,
+        "cpu_ms": 20,
+        "rps": 10,
+        "rps_a_core": 50,
+        "rss_mb": 5,
+    }
     assert found == pytest.approx(expected)
+
+
+class Counting(BaseHTTPRequestHandler):
+    """Answers with the number that it was sent, and refuses sevens."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        """Give back what came."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        content = json.dumps({"number": body["number"], "path": self.path}).encode()
+        self.send_response(400 if body["number"] == 7 else 200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture
+def counting():
+    """URL of a server of ours."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Counting)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 50])
+def test_a_load_asks_everything_once(counting, concurrency):
+    """Answers and times stand in the order asked, over however many connections."""
+    bodies = [{"number": 100 + number} for number in range(30)]
+    load = ask_all(counting, "/count", bodies, concurrency=concurrency)
+    assert load.answers == [{**body, "path": "/count"} for body in bodies]
+    assert len(load.latencies_ms) == 30
+    assert 0 < max(load.latencies_ms) <= load.seconds * 1e3
+
+
+def test_a_load_stops_at_an_error(counting):
+    """The answer's status and the request are told."""
+    with pytest.raises(RuntimeError, match=r"answered 400 to \{'number': 7\}"):
+        ask_all(counting, "/", [{"number": number} for number in range(9)], concurrency=2)
+
+
+def test_comparisons_are_with_the_first_design():
+    """CPU time over CPU time, and the share of shoppers who are shown the same."""
+    designs = [
+        Design(name, store, "/", Settings(Path(), Path()), {}, (1,), 2)
+        for name, store in (("naive", "feast"), ("packed", "sqlite"))
+    ]
+    answers = {"feast": [["a", "b"], ["c"]], "sqlite": [["a", "b"], ["d"]]}
+    found = list(
+        comparisons(designs, answers, {"feast": 90.0, "sqlite": 3.0}, {"feast": 50.0, "sqlite": 0.5})
+    )
+    by_store = {(each["store"], each["metric"]): each["value"] for each in found}
+    assert by_store == {
+        ("feast", "item_read_cpu_ms"): 50.0,
+        ("sqlite", "item_read_cpu_ms"): 0.5,
+        ("sqlite", "cpu_times_less"): 30.0,
+        ("sqlite", "item_read_cpu_times_less"): 100.0,
+        ("sqlite", "same_top_10"): 0.5,
+    }
+
+
+def test_a_degraded_answer_is_no_figure():
+    """What is measured is the whole path."""
+    with pytest.raises(RuntimeError, match="user 'u' is degraded"):
+        told({"user_id": "u", "degraded": ["no online store: top sellers"], "items": []})
+    assert told({"user_id": "u", "degraded": [], "items": [{"item_id": "a"}]}) == ["a"]
 
 
 def test_cpu_of_processes_below_the_server_counts():
