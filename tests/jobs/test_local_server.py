@@ -192,7 +192,7 @@ def test_no_training_framework_is_loaded_to_answer(answered):
 
 
 def test_of_ours_only_the_serving_packages_are_loaded(answered):
-    """Neither training nor jobs is, and nothing that makes frames: Feast, which would bring it, is not either."""
+    """Neither training nor jobs is, nor what makes frames: Feast would bring it along."""
     loaded = {name.split(".")[0] for name in answered["modules"]}
     assert loaded & {"bentos", "feature_repo", "training", "jobs"} == OURS
     frames = {"feast", "pandas", "pyarrow", "duckdb", "ibis", "sqlalchemy", "dask", "sklearn"}
