@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bentos.release import Release
 from feature_repo.pair_features import GROUPS, Floats, Groups, PastPurchases, Positions
@@ -37,8 +38,8 @@ def _item_groups(release: Release) -> Groups:
 class Combinations:
     """The distinct combinations of groups: few beside the items, so that sums over groups are short."""
 
-    codes: Mapping[str, Positions]  # (n_combinations,) by kind of group
-    of_item: Positions  # (n_items,) each item's combination
+    codes: Mapping[str, NDArray[np.intp]]  # (n_combinations,) by kind of group
+    of_item: NDArray[np.intp]  # (n_items,) each item's combination
 
 
 def combinations(release: Release) -> Combinations:
@@ -50,8 +51,8 @@ def _combinations(release: Release) -> Combinations:
     groups = item_groups(release)
     codes = np.stack([getattr(groups, name) for name in GROUPS])
     distinct, of_item = np.unique(codes, axis=1, return_inverse=True)
-    rows = {name: np.ascontiguousarray(row) for name, row in zip(GROUPS, distinct, strict=True)}
-    return Combinations(rows, of_item.ravel().astype(np.int32))
+    rows = {name: row.astype(np.intp) for name, row in zip(GROUPS, distinct, strict=True)}
+    return Combinations(rows, of_item.ravel().astype(np.intp))
 
 
 def shop_share(codes: Positions, baskets: Floats) -> Floats:
@@ -94,6 +95,6 @@ def raised(past: PastPurchases, codes: Positions, share: Floats) -> tuple[Positi
     `codes` (n_items,) are the items' groups, `share` (n_groups,) the shop's. Unlike `lifts` it is zero, and
     left out, where nothing was bought, so that a sum over a shopper's groups is short.
     """
-    own, place = np.unique(codes[past.items], return_inverse=True)
-    counts = np.bincount(place, weights=past.decayed, minlength=len(own)).astype(np.float32)
-    return own.astype(np.int32), np.log1p(counts / (np.float32(PRIOR) * share[own]))
+    counts = np.bincount(codes[past.items], weights=past.decayed)
+    own = np.flatnonzero(counts)
+    return own.astype(np.int32), np.log1p(counts[own].astype(np.float32) / (np.float32(PRIOR) * share[own]))

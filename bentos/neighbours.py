@@ -21,11 +21,11 @@ SHARPNESS = 4  # likeness is the cosine to this power; cut 43: recall@100 of the
 
 @dataclass(frozen=True)
 class Panel:
-    """What the panel bought, by item: purchases of item `items[n]` are those from `starts[n]` on."""
+    """What the panel bought, by item: the last purchase of item `items[n]` is the one at `ends[n]`."""
 
     items: Positions  # (n_bought,) those that anybody bought, in the catalogue's order
-    starts: NDArray[np.intp]  # (n_bought,)
-    shoppers: Positions  # (n_purchases,)
+    ends: NDArray[np.intp]  # (n_bought,)
+    shoppers: NDArray[np.intp]  # (n_purchases,)
 
 
 def panel_by_item(release: Release) -> Panel:
@@ -35,8 +35,9 @@ def panel_by_item(release: Release) -> Panel:
 
 def _panel_by_item(release: Release) -> Panel:
     order = np.argsort(release.arrays["panel_items"], kind="stable")
-    items, starts = np.unique(release.arrays["panel_items"][order], return_index=True)
-    return Panel(items.astype(np.int32), starts, release.arrays["panel_shoppers"][order])
+    items, counts = np.unique(release.arrays["panel_items"], return_counts=True)
+    shoppers = release.arrays["panel_shoppers"][order].astype(np.intp)
+    return Panel(items.astype(np.int32), np.cumsum(counts) - 1, shoppers)
 
 
 def neighbours(release: Release, factors: Floats) -> tuple[Positions, Floats]:
@@ -44,9 +45,10 @@ def neighbours(release: Release, factors: Floats) -> tuple[Positions, Floats]:
 
     All other items have none, as all have without a past. `factors` (n_factors,) are the shopper's.
     """
-    likeness = np.maximum(release.arrays["panel_vectors"] @ unit(factors), 0.0) ** SHARPNESS
+    squares = np.square(np.maximum(release.arrays["panel_vectors"] @ unit(factors), 0.0))
+    likeness = squares * squares  # to the power of SHARPNESS
     total, panel = float(likeness.sum()), panel_by_item(release)
     if total <= 0.0 or not panel.items.size:
         return np.empty(0, np.int32), np.empty(0, np.float32)
-    weights = (likeness / np.float32(total))[panel.shoppers]
-    return panel.items, np.add.reduceat(weights, panel.starts).astype(np.float32)
+    sums = np.cumsum((likeness / np.float32(total))[panel.shoppers], dtype=np.float64)
+    return panel.items, np.diff(sums[panel.ends], prepend=0.0).astype(np.float32)

@@ -59,17 +59,11 @@ def _appeal(arrays: Mapping[str, NDArray[Any]]) -> Floats:
     return np.asarray(arrays["pool_weights"][: len(APPEAL)] @ arrays["appeal_inputs"], dtype=np.float32)
 
 
-def pool_scores(
-    release: Release,
-    group_lifts: Mapping[str, Floats],
-    near: tuple[Positions, Floats],
-    scores: Mapping[str, Floats],
-) -> Floats:
-    """The pool's score of every item, (n_items,): the weights times what `inputs` would have.
+def cheap_part(release: Release, group_lifts: Mapping[str, Floats], near: tuple[Positions, Floats]) -> Floats:
+    """What the pool makes of all inputs but those that need an inner product with each item: (n_items,).
 
-    `group_lifts` are the shopper's lifts per group by kind, `near` the neighbours' items and shares, `scores`
-    those per item of the other sources in PERSONAL. Sums over groups are made for each combination of
-    groups, and logarithms of shares where there are shares.
+    `group_lifts` are the shopper's lifts per group by kind, `near` the neighbours' items and shares. Sums
+    over groups are made for each combination of groups, and logarithms of shares where there are shares.
     """
     weights = dict(zip(INPUTS, release.arrays["pool_weights"], strict=True))
     groups = combinations(release)
@@ -77,12 +71,17 @@ def pool_scores(
     for name in GROUPS:
         lifted += (weights[name] * group_lifts[name]).take(groups.codes[name])
     found = appeal(release) + lifted.take(groups.of_item)
-    for name, floor in PERSONAL.items():
-        if name == "neighbours":
-            items, shares = near
-            nothing = np.log(np.float32(floor))
-            found += weights[name] * nothing
-            found[items] += weights[name] * (logarithm(shares, floor) - nothing)
-        else:
-            found += weights[name] * logarithm(scores[name], floor)
+    items, shares = near
+    floor = PERSONAL["neighbours"]
+    nothing = logarithm(np.zeros(1, dtype=np.float32), floor)
+    found += weights["neighbours"] * nothing
+    found[items] += weights["neighbours"] * (logarithm(shares, floor) - nothing)
+    return np.asarray(found, dtype=np.float32)
+
+
+def dear_part(release: Release, co_purchase: Floats, two_tower: Floats) -> Floats:
+    """What the pool makes of inner products, (n,) of the two sources' scores of as many items."""
+    weights = dict(zip(INPUTS, release.arrays["pool_weights"], strict=True))
+    found = weights["co_purchase"] * logarithm(co_purchase, PERSONAL["co_purchase"])
+    found += weights["two_tower"] * logarithm(two_tower, PERSONAL["two_tower"])
     return np.asarray(found, dtype=np.float32)

@@ -94,17 +94,29 @@ def sales_part(log_sales: Floats, arrays: Arrays) -> Floats:
     return np.asarray(log_sales @ arrays["query_sales"], dtype=np.float32)
 
 
-def two_tower(release: Release, shopper: Shopper, own: Raised, co_purchase: Floats) -> Floats:
-    """Inner products of the shopper with every item: (n_items,).
+def sales(release: Release) -> Floats:
+    """The part of sales of every item: (n_items,)."""
+    return release.once("tower_sales", lambda made: sales_part(made.arrays["item_log_sales"], made.arrays))
 
-    `own` are the shopper's raised groups, `co_purchase` (n_items,) the inner products of co-purchase factors.
-    """
+
+def query_of(release: Release, shopper: Shopper, own: Raised) -> Floats:
+    """The shopper's side of the part of taste, (n_taste,); `own` are their raised groups."""
     arrays, catalogue = release.arrays, release.catalogue
     inputs = query_inputs(
         shopper, arrays["text_vectors"], catalogue.categories, len(catalogue.category_names)
     )
-    tasted = taste(own, {kind: arrays[f"taste_{kind}"] for kind in KINDS})
-    found = arrays["item_bodies"] @ query_body(inputs, tasted, arrays)
-    found += release.once("sales_part", lambda made: sales_part(made.arrays["item_log_sales"], made.arrays))
+    return query_body(inputs, taste(own, {kind: arrays[f"taste_{kind}"] for kind in KINDS}), arrays)
+
+
+def two_tower(
+    release: Release, query: Floats, co_purchase: Floats, items: Positions | slice = slice(None)
+) -> Floats:
+    """Inner products of a shopper with items, (n,), by default with all of the catalogue.
+
+    `query` is their `query_of`, `co_purchase` (n,) the inner products of the co-purchase factors.
+    """
+    arrays = release.arrays
+    found = arrays["item_bodies"][items] @ query
+    found += sales(release)[items]
     found += arrays["query_factors"] * co_purchase
     return np.asarray(found, dtype=np.float32)

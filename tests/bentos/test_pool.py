@@ -10,7 +10,7 @@ from tiny_release import N_ITEMS, NOW, user_row
 from bentos.affinity import item_groups
 from bentos.candidates import opinions
 from bentos.index import best
-from bentos.pool import APPEAL, INPUTS, inputs, logarithm, pool_scores
+from bentos.pool import APPEAL, INPUTS, cheap_part, dear_part, inputs, logarithm
 from bentos.shopper import shopper
 from feature_repo.pair_features import GROUPS
 
@@ -39,10 +39,11 @@ def per_item(release, lifts):
     return {name: values[getattr(groups, name)] for name, values in lifts.items()}
 
 
-def near(scores):
-    """Neighbours' items and shares, as the source tells them."""
+def pool_scores(release, lifts, scores):
+    """Both parts of the pool, with neighbours' items and shares as the source tells them."""
     items = np.flatnonzero(scores["neighbours"] > 0).astype(np.int32)
-    return items, scores["neighbours"][items]
+    cheap = cheap_part(release, lifts, (items, scores["neighbours"][items]))
+    return cheap + dear_part(release, scores["co_purchase"], scores["two_tower"])
 
 
 def test_inputs_are_what_their_names_say(drawn):
@@ -72,7 +73,7 @@ def test_scores_are_the_weighted_sum_of_inputs(drawn):
     release, lifts, scores = drawn
     weights = release.arrays["pool_weights"].astype(np.float64)
     expected = weights @ inputs(release, per_item(release, lifts), scores).astype(np.float64)
-    found = pool_scores(release, lifts, near(scores), scores)
+    found = pool_scores(release, lifts, scores)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     assert (found.dtype, found.shape) == (np.float32, (N_ITEMS,))
 
@@ -82,8 +83,8 @@ def test_reckoning_changes_nothing_of_what_it_reads(drawn):
     release, lifts, scores = drawn
     given = [*release.arrays.values(), *lifts.values(), *scores.values()]
     before = [array.copy() for array in given]
-    first = pool_scores(release, lifts, near(scores), scores)
-    np.testing.assert_array_equal(pool_scores(release, lifts, near(scores), scores), first)
+    first = pool_scores(release, lifts, scores)
+    np.testing.assert_array_equal(pool_scores(release, lifts, scores), first)
     for array, kept in zip(given, before, strict=True):
         np.testing.assert_array_equal(array, kept)
 
