@@ -19,6 +19,7 @@ from bentos.recommend import FeaturesUnavailableError
 from bentos.release import Manifest, ReleaseError
 from feature_repo.pair_features import Floats
 from feature_repo.settings import Settings
+from feature_repo.stores.packed.held_view import HeldView
 from feature_repo.stores.packed.layout import EmptyStoreError, NoStoreError, PackedStoreError
 from feature_repo.stores.packed.opened import open_rows
 from feature_repo.stores.packed.reader import PackedReader
@@ -40,6 +41,7 @@ class OnlineFeatures:
         self.clock = clock
         self.rows = open_rows(settings, timeout_s=TIMEOUT_S)
         self._reader = PackedReader(self.rows)
+        self._items = HeldView(self._reader, ITEM_VIEW, self.item_names)
         self._resume = 0.0  # monotonic seconds before which the store is left alone
         self._said = ""
 
@@ -61,7 +63,7 @@ class OnlineFeatures:
     def read_items(self, item_ids: Sequence[str]) -> Floats:
         """Item features, (n_items, n_item_features) float32 in the release's order, NaN where missing."""
         with self._available():
-            found = self._reader.read_matrix(ITEM_VIEW, item_ids, self.item_names, now_us=self._now_us())
+            found = self._items.read_matrix(item_ids, now_us=self._now_us())
         return found.values.astype("float32")
 
     def check(self) -> None:

@@ -5,6 +5,7 @@ own store, and the service over packed rows in SQLite and in Redis. CPU time is 
 a request costs, and not how busy the machine was; stages are its own account. The load shares the cores.
 """
 
+import gc
 import os
 import resource
 import sys
@@ -198,6 +199,8 @@ def item_reads(settings: Settings, designs: Sequence[Design], release: Release) 
         else:
             readers[design.store] = OnlineFeatures(design.settings, release.manifest, lambda: clock(release))
     spent: dict[str, list[float]] = {store: [] for store in readers}
+    gc.collect()
+    gc.freeze()  # as the service does
     for drawn in draws:  # in turn, so that a busy machine slows them alike
         for store, reader in readers.items():
             began = time.process_time()

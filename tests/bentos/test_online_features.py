@@ -167,13 +167,13 @@ def test_a_store_that_does_not_answer_is_left_alone_for_a_while(shop, manifest, 
     reader = OnlineFeatures(shop.settings, manifest, lambda: NOW)
     now, asked = [100.0], []
 
-    def silent(view, _):
+    def silent(view):
         asked.append(view)
         raise PackedStoreError("no answer in time")
 
     monkeypatch.setattr(online_features, "monotonic", lambda: now[0])
     with monkeypatch.context() as broken:
-        broken.setattr(reader.rows, "read", silent)
+        broken.setattr(reader.rows, "version", silent)
         for says in ("cannot be read", "does not answer", "does not answer"):
             with pytest.raises(FeaturesUnavailableError, match=says):
                 reader.read_items(["i00"])

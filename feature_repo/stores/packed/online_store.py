@@ -151,7 +151,12 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         self.rows(config).delete(layout.view, [key_of_entity(key) for key in entity_keys])
 
     def update(
-        self, config: Any, tables_to_delete: Sequence[Any], tables_to_keep: Sequence[Any], **_: object
+        self,
+        config: Any,
+        tables_to_delete: Sequence[Any],
+        tables_to_keep: Sequence[Any],
+        *_: object,
+        **__: object,
     ) -> None:
         """Make room for the views to keep, which are those served online; forget those to delete."""
         rows = self.rows(config)

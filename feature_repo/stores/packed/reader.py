@@ -26,6 +26,12 @@ class Rows(Protocol):
     def read(self, view: str, keys: Sequence[str]) -> list[bytes | None]:
         """Packed rows of keys, in their order."""
 
+    def read_all(self, view: str) -> dict[str, bytes]:
+        """All packed rows of a view by key."""
+
+    def version(self, view: str) -> int | None:
+        """A number that grows whenever rows of the view may have changed."""
+
 
 def key_of(*ids: str | int | bytes) -> str:
     """The key of an entity: its id as it is, or a JSON list of the ids in the order of their join keys.
@@ -40,6 +46,11 @@ def key_of(*ids: str | int | bytes) -> str:
         if isinstance(only, str) and (only.isalnum() or plain(only)):
             return only
     return json.dumps([f"bytes {each.hex()}" if isinstance(each, bytes) else each for each in ids])
+
+
+def keys_of(ids: Sequence[str]) -> list[str]:
+    """Keys of entities of one id each."""
+    return [each if each.isalnum() else key_of(each) for each in ids]
 
 
 def plain(text: str) -> bool:
@@ -81,7 +92,7 @@ class PackedReader:
     def read_matrix(self, view: str, entities: Sequence[str], names: Sequence[str], *, now_us: int) -> Matrix:
         """Numbers of many entities: one read of the store, one copy a feature."""
         layout = self.layout(view)
-        packed = self.rows.read(view, [key if key.isalnum() else key_of(key) for key in entities])
+        packed = self.rows.read(view, keys_of(entities))
         try:
             found = matrix(layout, packed, names, since_us=since(layout, now_us))
         except SchemaMismatchError:

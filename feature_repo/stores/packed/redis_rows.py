@@ -4,6 +4,7 @@ The server compares event times itself, row by row, so that writers in any numbe
 that is written anew is built beside the old one and renamed.
 """
 
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,8 @@ from feature_repo.stores.packed.sqlite_rows import Row
 ROWS_A_CALL = 1_000  # the server does nothing else meanwhile: about 1 ms
 # A row's header tells both times, little-endian. Numbers of Lua are exact up to 2**53: the year 2255.
 NEWEST = f"""
-for i = 1, #ARGV, 2 do
+redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
+for i = 2, #ARGV, 2 do
   local old = redis.call('HGET', KEYS[1], ARGV[i])
   local stays = false
   if old then
@@ -51,6 +53,9 @@ class RedisRows:
             self._client.hset(
                 self._layouts, mapping={layout.view: told, f"{layout.view} {layout.schema:016x}": told}
             )
+            # From a random number on: a server that was started anew does not count as the one before.
+            self._client.hsetnx(self._versions, layout.view, str(secrets.randbits(40)))
+            self._client.hincrby(self._versions, layout.view, 1)
 
     def layout(self, view: str, schema: int | None = None) -> Layout | None:
         """The view's layout, or an earlier one by its hash; None where the store has none."""
@@ -69,8 +74,8 @@ class RedisRows:
         with self._plainly():
             for view, of_view in rows.items():
                 for some in batched_rows(of_view):
-                    arguments = [part for key, _, _, row in some for part in (key, row)]
-                    self._write_newest(keys=[self._table(view)], args=arguments)
+                    arguments = [view, *(part for key, _, _, row in some for part in (key, row))]
+                    self._write_newest(keys=[self._table(view), self._versions], args=arguments)
 
     def _write_anew(self, rows: Mapping[str, Iterable[Row]]) -> None:
         with self._plainly(), self._client.pipeline(transaction=True) as change:
@@ -84,6 +89,7 @@ class RedisRows:
                     change.rename(aside, table)
                 else:
                     change.delete(table)
+                change.hincrby(self._versions, view, 1)
             change.execute()
 
     def read(self, view: str, keys: Sequence[str]) -> list[bytes | None]:
@@ -99,6 +105,19 @@ class RedisRows:
         with self._plainly():
             for some in batched_rows(keys):
                 self._client.hdel(self._table(view), *some)
+            self._client.hincrby(self._versions, view, 1)
+
+    def read_all(self, view: str) -> dict[str, bytes]:
+        """All packed rows of a view by key, fetched in pieces."""
+        with self._plainly():
+            found: Any = self._client.hscan_iter(self._table(view), count=ROWS_A_CALL)
+            return {key.decode(): row for key, row in found}
+
+    def version(self, view: str) -> int | None:
+        """A number that grows whenever rows of the view may have changed; None where it has none."""
+        with self._plainly():
+            found: Any = self._client.hget(self._versions, view)
+        return None if found is None else int(found)
 
     def count(self, view: str) -> int:
         """Number of rows of a view."""
@@ -113,6 +132,7 @@ class RedisRows:
             gone = [field for field in fields if field.decode().partition(" ")[0] == view]
             if gone:
                 self._client.hdel(self._layouts, *gone)
+            self._client.hincrby(self._versions, view, 1)
 
     def close(self) -> None:
         """Let the connections go; the next call opens one."""
@@ -123,6 +143,10 @@ class RedisRows:
         """Where the rows are, for a person; no password."""
         where = self._client.connection_pool.connection_kwargs
         return f"Redis at {where.get('path') or '{host}:{port}'.format_map(where)}"
+
+    @property
+    def _versions(self) -> str:
+        return f"{self.project}:packed_versions"
 
     @property
     def _layouts(self) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from feature_repo.stores.packed.layout import EmptyStoreError, Layout, NoStoreError, PackedStoreError
 
 WAIT_S = 10.0  # for another writer to finish
-LAYOUTS = "packed_layouts"
+LAYOUTS, VERSIONS = "packed_layouts", "packed_versions"
 Row = tuple[str, int, int, bytes]  # key, event time, created time (us, 0 for none), packed row
 
 
@@ -46,6 +46,11 @@ class SqliteRows:
                 f"CREATE TABLE IF NOT EXISTS {LAYOUTS} (project TEXT, view TEXT, schema TEXT, layout TEXT,"
                 " latest INTEGER, PRIMARY KEY (project, view, schema))"
             )
+            connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {VERSIONS} (project TEXT, view TEXT, version INTEGER,"
+                " PRIMARY KEY (project, view)) WITHOUT ROWID"
+            )
+            self._changed(connection, layout.view)
             connection.execute(
                 f"CREATE TABLE IF NOT EXISTS {self._table(layout.view)}"
                 " (key TEXT PRIMARY KEY, event_us INTEGER, created_us INTEGER, row BLOB) WITHOUT ROWID"
@@ -81,6 +86,7 @@ class SqliteRows:
         with self._writing() as connection:
             for view, of_view in rows.items():
                 table = self._table(view)
+                self._changed(connection, view)
                 if replace:
                     connection.execute(f"DELETE FROM {table}")
                 connection.executemany(
@@ -107,6 +113,20 @@ class SqliteRows:
         """Delete rows; keys that are not there are passed over."""
         with self._writing() as connection:
             connection.executemany(f"DELETE FROM {self._table(view)} WHERE key = ?", ((key,) for key in keys))
+            self._changed(connection, view)
+
+    def read_all(self, view: str) -> dict[str, bytes]:
+        """All packed rows of a view by key."""
+        return dict(self._fetch(f"SELECT key, row FROM {self._table(view)}", []))
+
+    def version(self, view: str) -> int | None:
+        """A number that grows whenever rows of the view may have changed; None where it has none."""
+        query = f"SELECT version FROM {VERSIONS} WHERE project = ? AND view = ?"
+        try:
+            found = self._fetch(query, [self.project, view])
+        except MissingTableError:
+            return None
+        return int(found[0][0]) if found else None
 
     def count(self, view: str) -> int:
         """Number of rows of a view."""
@@ -120,6 +140,7 @@ class SqliteRows:
                 connection.execute(
                     f"DELETE FROM {LAYOUTS} WHERE project = ? AND view = ?", (self.project, view)
                 )
+                self._changed(connection, view)
 
     def close(self) -> None:
         """Close the file; the next call opens it again."""
@@ -129,6 +150,14 @@ class SqliteRows:
                     self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 self._connection.close()
             self._connection = self._file = None
+
+    def _changed(self, connection: sqlite3.Connection, view: str) -> None:
+        connection.execute(
+            # From a random number on: a file that was written anew does not count as the one before.
+            f"INSERT INTO {VERSIONS} VALUES (?, ?, abs(random() % 1099511627776)) ON CONFLICT (project, view)"
+            " DO UPDATE SET version = version + 1",
+            (self.project, view),
+        )
 
     def _table(self, view: str) -> str:
         name = f"packed:{self.project}:{view}".replace('"', '""')
