@@ -95,4 +95,4 @@ def told(error: ValidationError) -> str:
 
 def json_response(content: dict[str, Any], status: int = 200) -> Response:
     """JSON without a detour through strings."""
-    return Response(orjson.dumps(content), status, media_type=JSON)
+    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), status, media_type=JSON)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -21,8 +22,22 @@ from served_shop import BENTOML, ROOT
 from bentos.release import packed_tag
 from feature_repo.settings import Settings
 
-NEEDED = {"bentoml", "duckdb", "feast", "numpy", "orjson", "pyyaml", "xgboost"}
-UNWANTED = {"tensorflow", "tensorflow-recommenders", "tf-keras", "torch", "transformers", "pyspark", "endcap"}
+NEEDED = {"bentoml", "numpy", "orjson", "pyyaml", "redis", "xgboost"}
+UNWANTED = {
+    *("tensorflow", "tensorflow-recommenders", "tf-keras", "torch", "transformers", "pyspark"),
+    *("feast", "duckdb", "pandas", "endcap"),
+}
+    "feast",
+    "duckdb",
+    "pandas",
+    "tensorflow",
+    "tensorflow-recommenders",
+    "tf-keras",
+    "torch",
+    "transformers",
+    "pyspark",
+    "endcap",
+}
 shop = pytest.fixture(scope="session")(served_shop.installed)
 
 
@@ -119,11 +134,11 @@ def test_bento_holds_sources_and_release_and_nothing_else(bento, shop):
 
 
 def test_declared_packages_are_those_of_the_project(bento):
-    """The Bento declares the project's own dependencies, the offline store's, and BentoML as it is here."""
+    """The Bento declares the project's own dependencies, and BentoML as it is here."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     ours = {Requirement(line).name for line in project["project"]["dependencies"]}
     names = {requirement.name for requirement in declared(bento)}
-    assert names == ours | {"duckdb"}
+    assert names == ours
     assert names >= NEEDED
     assert {str(each) for each in declared(bento)} >= set(
         map(str, map(Requirement, project["project"]["dependencies"]))
@@ -131,7 +146,7 @@ def test_declared_packages_are_those_of_the_project(bento):
 
 
 def test_no_training_framework_is_installed_with_it(bento):
-    """Neither the declared packages nor what they need bring TensorFlow, torch or Spark."""
+    """Neither the declared packages nor what they need bring TensorFlow, torch, Spark, Feast or pandas."""
     everything = installed(declared(bento))
     assert len(everything) > len(NEEDED)
     assert everything & UNWANTED == set()
@@ -158,10 +173,20 @@ def test_bento_answers_on_its_own(bento, python, shop, tmp_path):
         for path in (shop.settings.registry, shop.settings.online_store):
             (state.state / path.name).write_bytes(path.read_bytes())
         with_store = httpx.post(f"{url}/recommend", json={"user_id": "u1", "k": 2}, timeout=60).json()
+        first = with_store["items"][0]["item_id"]
+        event = {"event_id": "e1", "kind": "purchase", "user_id": "u1", "item_id": first}
+        applied = httpx.post(f"{url}/events", json=event).json()
+        afterwards = httpx.post(
+            f"{url}/online/recommend", json={"user_id": "u1", "k": 2, "explain": True}
+        ).json()
     assert without["degraded"] == ["no online store (run `endcap materialize`): top sellers"]
     assert [item["item_id"] for item in without["items"]] == ["i00", "i01"]
     assert (with_store["degraded"], len(with_store["items"])) == ([], 2)
     assert with_store["stages_ms"].keys() == {"user", "candidates", "items", "rank"}
+    assert applied == {"accepted": 1, "duplicates": 0, "applied": True}
+    times = [datetime.fromisoformat(answer["feature_time"]) for answer in (with_store, afterwards)]
+    assert times[1] > times[0]
+    assert [len(item["contributions"]) for item in afterwards["items"]] == [5, 5]
     assert without["release"] == with_store["release"] == shop.tag
 
 
