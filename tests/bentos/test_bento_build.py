@@ -27,17 +27,6 @@ UNWANTED = {
     *("tensorflow", "tensorflow-recommenders", "tf-keras", "torch", "transformers", "pyspark"),
     *("feast", "duckdb", "pandas", "endcap"),
 }
-    "feast",
-    "duckdb",
-    "pandas",
-    "tensorflow",
-    "tensorflow-recommenders",
-    "tf-keras",
-    "torch",
-    "transformers",
-    "pyspark",
-    "endcap",
-}
 shop = pytest.fixture(scope="session")(served_shop.installed)
 
 
