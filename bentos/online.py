@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from bentos import metrics
 from bentos.api_models import EventBatch, RecommendRequest, ShopperEvent, within_limit
 from bentos.event_log import Event
 from bentos.intake import Intake
@@ -62,6 +63,7 @@ async def events(request: Request) -> Response:
         return json_response({"error": told(error)}, 400)
     intake: Intake = request.app.state.intake
     new, applied = await intake.take([Event(**dict(each)) for each in asked])
+    metrics.received(new, len(asked) - new)
     return json_response({"accepted": new, "duplicates": len(asked) - new, "applied": applied})
 
 

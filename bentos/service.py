@@ -16,6 +16,7 @@ from typing import Any
 
 import bentoml
 
+from bentos import metrics
 from bentos.api_models import RecommendAnswer, RecommendRequest, WhyNotAnswer, WhyNotRequest
 from bentos.blas import use_one_blas_thread
 from bentos.body_limit import BodyLimit
@@ -94,6 +95,7 @@ class Endcap:
         self.intake = Intake(self.events, LiveRows(writer, self.events), lambda: clock(self.release))
         self.warm_up()
         self.intake.catch_up()
+        metrics.serving(self.release.tag)
         online.state.answer, online.state.intake = self.answer, self.intake
         online.state.release = self.release
 
@@ -140,7 +142,7 @@ class Endcap:
 
     def answer(self, request: RecommendRequest) -> dict[str, Any]:
         """The fields of a RecommendAnswer: the same on every route."""
-        began = perf_counter()
+        began, now = perf_counter(), clock(self.release)
         recent = self.events.recent(request.user_id, since_s=time() - LASTS_S, n=LENGTH)
         found = recommend(
             self.release,
@@ -148,10 +150,12 @@ class Endcap:
             request.user_id,
             k=request.k,
             task=request.task,
-            now=clock(self.release),
+            now=now,
             session=session_of(recent, request.basket, request.clicked),
             explain=request.explain,
         )
+        seconds = perf_counter() - began
+        metrics.answered(found, seconds, now)
         return {
             "request_id": uuid.uuid4().hex,
             "user_id": found.user_id,
@@ -161,7 +165,7 @@ class Endcap:
             "degraded": list(found.degraded),
             "feature_time": found.feature_time,
             "turned_away": dict(found.turned_away),
-            "latency_ms": round((perf_counter() - began) * 1e3, 3),
+            "latency_ms": round(seconds * 1e3, 3),
             "stages_ms": dict(found.stages_ms),
         }
 

@@ -364,3 +364,29 @@ def test_similar_items_are_answered_over_http(server):
     assert httpx.get(f"{server}/items/moon/similar").status_code == 404
     for bad in ({"by": "smell"}, {"k": "0"}, {"k": "many"}):
         assert httpx.get(f"{server}/items/i03/similar", params=bad).status_code == 400
+
+
+def test_metrics_tell_what_was_answered(server, shop):
+    """Stages, degraded answers by reason, ages of features and the release, in Prometheus' format."""
+
+    def figures():
+        lines = httpx.get(f"{server}/metrics").text.splitlines()
+        return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line[:1] != "#"}
+
+    def counted(name):
+        return lambda found: sum(value for key, value in found.items() if key.startswith(name))
+
+    before = figures()
+    for user in ("u1", "u2", "nobody at all"):
+        ask(server, user)
+    after = figures()
+    grown = {
+        'endcap_answer_seconds_count{task="all"': 3,
+        'endcap_stage_seconds_count{stage="rank"': 2,
+        'endcap_degraded_answers_total{reason="unknown user: top sellers"': 1,
+        "endcap_feature_age_seconds_count": 2,
+    }
+    for name, more in grown.items():
+        assert counted(name)(after) - counted(name)(before) == more, name
+    assert counted("endcap_release_info{pid=")(after) >= 1
+    assert any(shop.tag in key for key in after if key.startswith("endcap_release_info"))
