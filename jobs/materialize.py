@@ -19,7 +19,7 @@ from typing import Any
 
 from feature_repo.settings import Settings
 from feature_repo.store import open_store
-from feature_repo.stores.packed.opened import open_rows
+from feature_repo.stores.packed.opened import open_rows, store_files
 from feature_repo.stores.packed.sqlite_rows import Row
 from jobs.result import Result
 
@@ -52,7 +52,8 @@ def run(settings: Settings, end: datetime | None = None) -> Result:
     rows.close()
     detail = f"{', '.join(f'{name} {count:,}' for name, count in counts.items())} as of {now:%Y-%m-%d %H:%MZ}"
     seconds = time.perf_counter() - started
-    return Result("materialize", sum(counts.values()), "rows", settings.online_store, seconds, detail)
+    (where,) = store_files(settings) or (settings.feature_store,)
+    return Result("materialize", sum(counts.values()), "rows", where, seconds, detail)
 
 
 def online_views(store: Any, settings: Settings) -> list[Any]:

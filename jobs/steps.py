@@ -10,6 +10,7 @@ from pathlib import Path
 
 from feature_repo.settings import Settings
 from feature_repo.shop_calendar import ShopCalendar
+from feature_repo.stores.packed.opened import store_files
 
 Arguments = Mapping[str, str | int | float | datetime | None]
 
@@ -136,7 +137,7 @@ STEPS = (
         name="materialize",
         module="jobs.materialize",
         after=("build-features", "apply"),
-        outputs=lambda s, _: (s.online_store,),
+        outputs=lambda s, _: store_files(s),
         arguments=_end_of_cut,
         more_code=STORE_CODE[1:],
         files=("feature_repo/feature_store.yaml",),

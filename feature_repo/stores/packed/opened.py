@@ -36,6 +36,12 @@ def open_rows(
     )
 
 
+def store_files(settings: Settings) -> tuple[Path, ...]:
+    """Files that the online store lies in: none where a server keeps it."""
+    kind = str(online_section(settings.feature_store)["online_store"].get("type", "sqlite"))
+    return () if kind.endswith(".PackedRedisOnlineStore") else (settings.online_store,)
+
+
 def online_section(path: Path) -> dict[str, Any]:
     """Project and online store of a `feature_store.yaml`; variables are expanded as Feast does."""
     try:
