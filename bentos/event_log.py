@@ -34,6 +34,10 @@ CREATE INDEX IF NOT EXISTS not_applied ON events (seq) WHERE kind = 'purchase' A
 WAIT_S = 5.0
 
 
+class EventLogError(RuntimeError):
+    """There is no log to write to; the message names the file."""
+
+
 @dataclass(frozen=True)
 class Event:
     """One thing that one shopper did with one item."""
@@ -62,12 +66,17 @@ class EventLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._turn = threading.Lock()
-        self._connection = sqlite3.connect(
-            path, timeout=WAIT_S, isolation_level=None, check_same_thread=False
-        )
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk
-        self._connection.executescript(SCHEMA)
+        try:
+            self._connection = sqlite3.connect(
+                path, timeout=WAIT_S, isolation_level=None, check_same_thread=False
+            )
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk
+            self._connection.executescript(SCHEMA)
+        except sqlite3.Error as error:
+            raise EventLogError(
+                f"{path} cannot be used as a log of events ({error}); move it away and start again"
+            ) from error
 
     def append(self, requests: Sequence[Sequence[Event]], *, now_us: int, arrived_s: float) -> list[int]:
         """Keep the events of several requests in one transaction: how many of each were new.

@@ -9,6 +9,7 @@ beside them. No TensorFlow and no Feast: towers are arrays, features packed rows
 
 import gc
 import logging
+import sqlite3
 import uuid
 from pathlib import Path
 from time import perf_counter, time
@@ -124,7 +125,7 @@ class Endcap:
     @bentoml.api(route="/why-not")  # type: ignore[untyped-decorator]
     def why_not(self, request: WhyNotRequest, /) -> WhyNotAnswer:
         """Say why an item is not among a user's recommendations."""
-        recent = self.events.recent(request.user_id, since_s=time() - LASTS_S, n=LENGTH)
+        recent = self.recent(request.user_id)
         try:
             found = why_not(
                 self.release,
@@ -140,10 +141,18 @@ class Endcap:
             raise bentoml.exceptions.ServiceUnavailable(f"{error}; everybody gets top sellers now") from error
         return WhyNotAnswer(**vars(found))
 
+    def recent(self, user_id: str) -> list[tuple[str, str]]:
+        """What the user did in this visit; nothing where the log cannot be read now."""
+        try:
+            return self.events.recent(user_id, since_s=time() - LASTS_S, n=LENGTH)
+        except sqlite3.Error as error:
+            log.warning("the log of events cannot be read: %s", error)
+            return []
+
     def answer(self, request: RecommendRequest) -> dict[str, Any]:
         """The fields of a RecommendAnswer: the same on every route."""
         began, now = perf_counter(), clock(self.release)
-        recent = self.events.recent(request.user_id, since_s=time() - LASTS_S, n=LENGTH)
+        recent = self.recent(request.user_id)
         found = recommend(
             self.release,
             self.features,

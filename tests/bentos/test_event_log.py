@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from bentos.event_log import Basket, Event, EventLog
+from bentos.event_log import Basket, Event, EventLog, EventLogError
 
 NOW_US, ARRIVED_S = 1_000_000, 50.0
 
@@ -103,6 +103,15 @@ def test_workers_share_a_log(tmp_path):
     log = EventLog(path)
     assert (sum(counts), log.count()) == (200, 200)
     assert len({basket.received_us for basket in log.baskets("u", after_us=0)}) == 200
+
+
+def test_a_file_that_is_no_log_is_named(tmp_path):
+    """Nothing is overwritten: the message says to move it away."""
+    path = tmp_path / "events.db"
+    path.write_bytes(b"something else" * 99)
+    with pytest.raises(EventLogError, match=r"events\.db cannot be used as a log of events .*move it away"):
+        EventLog(path)
+    assert path.read_bytes() == b"something else" * 99
 
 
 WRITER = """

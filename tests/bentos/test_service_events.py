@@ -149,6 +149,21 @@ def test_what_is_not_json_is_refused(server, content):
     assert httpx.post(f"{server}/events", content=content).status_code == 400
 
 
+def test_a_log_that_is_broken_keeps_no_event_and_costs_no_answer(server, state):
+    """Events are refused with 503, to be sent again; answers go on; when it is back events are kept."""
+    with closing(sqlite3.connect(state.event_log)) as log:
+        log.execute("ALTER TABLE events RENAME TO away")
+        try:
+            refused = httpx.post(f"{server}/events", json=event(1, "click", "u5", "i01"))
+            answered = ask(server, "u5")
+        finally:
+            log.execute("ALTER TABLE away RENAME TO events")
+    assert refused.status_code == 503
+    assert "send them again" in refused.json()["error"]
+    assert len(answered[0]) == 10
+    assert send(server, event(1, "click", "u5", "i01"))["accepted"] == 1
+
+
 def kill_all(settings):
     """Kill every process that serves a state, known by the environment that it was given."""
     ours = f"ENDCAP_STATE={settings.state}".encode()
