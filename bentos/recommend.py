@@ -203,6 +203,40 @@ def explained(release: Release, ranking: Ranking, slots: Sequence[Slot], task: s
     return tuple(told)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a request wants."""
+
+    k: int
+    task: str
+    session: Session
+    explain: bool
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f"task is {self.task!r}; use {' or '.join(TASKS)}")
+        if self.k < 1:
+            raise ValueError(f"k is {self.k}; use a whole number from 1")
+
+
+def personal(
+    release: Release, features: Reader, who: Shopper, asked: Asked, watch: Stopwatch
+) -> tuple[tuple[Slot, ...], Mapping[str, int]]:
+    """Slots for one shopper, and how many items each rule turned away."""
+    candidates = draw(release, who, asked.task)
+    watch.lap("candidates")
+    item_features = features.read_items(release.catalogue.item_ids[candidates.items].tolist())
+    watch.lap("items")
+    basket = positions(release, asked.session.basket)
+    ranking = ranked(release, who, candidates, item_features, k=asked.k, task=asked.task, basket=basket)
+    slots = slots_of(release, who, ranking, asked.k)
+    watch.lap("rank")
+    if asked.explain:
+        slots = explained(release, ranking, slots, asked.task)
+        watch.lap("explain")
+    return slots, ranking.turned_away
+
+
 def recommend(
     release: Release,
     features: Reader,
@@ -217,51 +251,25 @@ def recommend(
     """Answer one request; with `explain` each item has the features that moved its score most.
 
     An unknown user who does nothing yet, or a store that cannot be read, is served top sellers and `degraded`
-    says why.
-    Raises ValueError for a task other than "all" and "discover" and for k below 1.
+    says why. Raises ValueError for a task other than "all" and "discover" and for k below 1.
     """
-    if task not in TASKS:
-        raise ValueError(f"task is {task!r}; use {' or '.join(TASKS)}")
-    if k < 1:
-        raise ValueError(f"k is {k}; use a whole number from 1")
-    watch = Stopwatch()
-    session = session or Session()
-    who, basket = shopper(None, release, now), positions(release, session.basket)
-    degraded: tuple[str, ...] = ()
-    feature_time = None
-    slots: tuple[Slot, ...] = ()
-    turned_away: Mapping[str, int] = {}
+    asked, watch = Asked(k, task, session or Session(), explain), Stopwatch()
+    who, found = shopper(None, release, now), Recommendation(user_id, task, release.tag, slots=())
     try:
         row = features.read_user(user_id)
         watch.lap("user")
-        if row is None and not session:
-            degraded = ("unknown user: top sellers",)
+        if row is None and not asked.session:
+            found = replace(found, degraded=("unknown user: top sellers",))
         else:
-            who = interested(shopper(row, release, now), release, session)
-            feature_time = row.get("event_timestamp") if row else None
-            candidates = draw(release, who, task)
-            watch.lap("candidates")
-            item_features = features.read_items(release.catalogue.item_ids[candidates.items].tolist())
-            watch.lap("items")
-            ranking = ranked(release, who, candidates, item_features, k=k, task=task, basket=basket)
-            slots, turned_away = slots_of(release, who, ranking, k), ranking.turned_away
-            watch.lap("rank")
-            if explain:
-                slots = explained(release, ranking, slots, task)
-                watch.lap("explain")
+            who = interested(shopper(row, release, now), release, asked.session)
+            slots, turned_away = personal(release, features, who, asked, watch)
+            newest = row.get("event_timestamp") if row else None
+            found = replace(found, slots=slots, turned_away=turned_away, feature_time=newest)
     except FeaturesUnavailableError as error:
-        degraded = (f"{error}: top sellers",)
-    if not slots:
-        degraded = degraded or ("no item passed the rules: top sellers",)
-        slots = top_seller_slots(release, who, k, task, basket)
+        found = replace(found, degraded=(f"{error}: top sellers",))
+    if not found.slots:
+        degraded = found.degraded or ("no item passed the rules: top sellers",)
+        basket = positions(release, asked.session.basket)
+        found = replace(found, slots=top_seller_slots(release, who, k, task, basket), degraded=degraded)
         watch.lap("fallback")
-    return Recommendation(
-        user_id=user_id,
-        task=task,
-        release=release.tag,
-        slots=slots,
-        degraded=degraded,
-        feature_time=feature_time,
-        stages_ms=watch.stages_ms,
-        turned_away=turned_away,
-    )
+    return replace(found, stages_ms=watch.stages_ms)

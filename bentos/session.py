@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bentos.release import Release
-from bentos.shopper import Shopper
+from bentos.shopper import Shopper, positions_in
 from feature_repo.pair_features import Floats, PastPurchases, Positions
-from feature_repo.positions import positions_of
 
 LASTS_S = 30 * 60.0  # without anything new a visit is over: the half hour of web analytics
 LENGTH = 50  # events of a visit that still count
@@ -51,7 +50,7 @@ def session_of(
 
 def positions(release: Release, ids: Iterable[str]) -> Positions:
     """Catalogue positions of those ids that the catalogue has, in increasing order."""
-    found = positions_of(release.catalogue.item_ids, np.array(list(ids), dtype=np.str_))
+    found = positions_in(release, list(ids))
     return np.unique(found[found >= 0]).astype(np.int32)
 
 

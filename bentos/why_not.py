@@ -4,15 +4,14 @@ The answer follows the served path, stage by stage: it says the first at which t
 close it came there.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 
 from bentos import rules
 from bentos.candidates import SOURCES, draw, opinions
-from bentos.recommend import Reader, ranked
+from bentos.recommend import Ranking, Reader, ranked
 from bentos.release import Release
 from bentos.session import Session, interested, positions
 from bentos.shopper import Shopper, shopper
@@ -59,38 +58,32 @@ def why_not(
         return WhyNot(user_id, item_id, UNKNOWN, "The release's catalogue has no such item")
     item, row_of_user = int(found[0]), features.read_user(user_id)
     who = interested(shopper(row_of_user, release, now), release, session)
-    candidates = draw(release, who, task)
+    candidates, places = draw(release, who, task), places_of(release, who, item)
     row = np.flatnonzero(candidates.items == item)
-    places = places_of(release, who, item)
     if not row.size:
-        bought = task == "discover" and item in who.past.items
-        reason = (
-            "The shopper has bought it, and asked for what is new to them"
-            if bought
-            else f"No source puts it high enough: the pool has it at place {places.get('pool', 0):,}"
-        )
+        reason = f"No source puts it high enough: the pool has it at place {places.get('pool', 0):,}"
+        if task == "discover" and item in who.past.items:
+            reason = "The shopper has bought it, and asked for what is new to them"
         return WhyNot(user_id, item_id, NOT_DRAWN, reason, sources=places)
     item_features = features.read_items(release.catalogue.item_ids[candidates.items].tolist())
     basket = positions(release, session.basket)
     ranking = ranked(release, who, candidates, item_features, k=k, task=task, basket=basket)
-    score, place = float(ranking.scores[row[0]]), np.flatnonzero(ranking.order == row[0])
-    shown = ranking.order[:k]
-    least = float(ranking.scores[shown[-1]]) if len(shown) else -np.inf
-    told: dict[str, Any] = {"score": score, "sources": places}
-    if len(shown):
-        told["least_score"] = least
     rule = lost_by(release, item, item_features[row[0]], session)
-    if rule or not place.size:
-        return WhyNot(user_id, item_id, RULE, f"The rule {rule} turns it away", **told)
-    rank = int(place[0]) + 1
+    verdict = WhyNot(user_id, item_id, RULE, f"The rule {rule} turns it away", sources=places)
+    return verdict if rule else placed(verdict, ranking, int(row[0]), k)
+
+
+def placed(verdict: WhyNot, ranking: Ranking, row: int, k: int) -> WhyNot:
+    """The verdict on an item that was ranked and is kept out by no rule for good: by its place."""
+    score, least = float(ranking.scores[row]), float(ranking.scores[ranking.order[:k][-1]])
+    rank = int(np.flatnonzero(ranking.order == row)[0]) + 1
+    told = replace(verdict, rank=rank, score=score, least_score=least)
     if rank <= k:
-        return WhyNot(user_id, item_id, RECOMMENDED, f"It stands at place {rank}", rank=rank, **told)
+        return replace(told, verdict=RECOMMENDED, reason=f"It stands at place {rank}")
     if score >= least:
-        reason = f"Its category has as many of the {k} places as category_cap allows"
-        return WhyNot(user_id, item_id, RULE, reason, rank=rank, **told)
+        return replace(told, reason=f"Its category has as many of the {k} places as category_cap allows")
     behind = f"its score is {least - score:.3f} below that of the last one shown"
-    reason = f"Ranked {rank:,} of {len(ranking.order):,}; {behind}"
-    return WhyNot(user_id, item_id, OUTRANKED, reason, rank=rank, **told)
+    return replace(told, verdict=OUTRANKED, reason=f"Ranked {rank:,} of {len(ranking.order):,}; {behind}")
 
 
 def places_of(release: Release, who: Shopper, item: int) -> dict[str, int]:

@@ -14,6 +14,7 @@ reads what it would of its own stores, also rows whose time to live is over, unl
 
 import asyncio
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -75,8 +76,9 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
             self._held = (told, self._opened(config))
         return self._held[1]
 
+    @abstractmethod
     def _opened(self, config: Any) -> Store:
-        raise NotImplementedError
+        """Open the store that a configuration names."""
 
     @property
     def async_supported(self) -> SupportedAsyncMethods:
