@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from feature_repo.settings import Settings
-from jobs.benches import point_in_time, serving, two_tower
+from jobs.benches import events, point_in_time, serving, two_tower
 
 Record = dict[str, Any]
 
 BENCHES: dict[str, tuple[Callable[[Settings], Iterator[Record]], ...]] = {
     "batch": (point_in_time.records, two_tower.records),
-    "serving": (serving.records,),
+    "serving": (serving.records, events.records),
 }
 
 
@@ -40,7 +40,7 @@ def line(record: Record) -> str:
     hidden = ("report", "metric", "value", "unit")
     tags = ", ".join(f"{name} {value}" for name, value in record.items() if name not in hidden)
     return (
-        f"{record['report']:<14} {record['metric']:<12} {record['value']:>10,.2f} {record['unit']:<4} {tags}"
+        f"{record['report']:<14} {record['metric']:<24} {record['value']:>10,.2f} {record['unit']:<5} {tags}"
     )
 
 
