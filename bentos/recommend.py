@@ -219,13 +219,19 @@ class Asked:
             raise ValueError(f"k is {self.k}; use a whole number from 1")
 
 
+def ids_of(release: Release, items: Positions) -> list[str]:
+    """Ids of items: always the same strings, whose hashes are known."""
+    ids = release.once("list of ids", lambda made: made.catalogue.item_ids.tolist())
+    return [ids[item] for item in items.tolist()]
+
+
 def personal(
     release: Release, features: Reader, who: Shopper, asked: Asked, watch: Stopwatch
 ) -> tuple[tuple[Slot, ...], Mapping[str, int]]:
     """Slots for one shopper, and how many items each rule turned away."""
     candidates = draw(release, who, asked.task)
     watch.lap("candidates")
-    item_features = features.read_items(release.catalogue.item_ids[candidates.items].tolist())
+    item_features = features.read_items(ids_of(release, candidates.items))
     watch.lap("items")
     basket = positions(release, asked.session.basket)
     ranking = ranked(release, who, candidates, item_features, k=asked.k, task=asked.task, basket=basket)

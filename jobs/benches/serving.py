@@ -24,6 +24,7 @@ import numpy as np
 from bentos.blas import use_one_blas_thread
 from bentos.candidates import SIZE
 from bentos.online_features import OnlineFeatures
+from bentos.recommend import ids_of
 from bentos.release import Release, clock, open_current
 from feature_repo.settings import FEATURE_STORE, Settings
 from jobs.benches.load import Load, ask_all
@@ -190,7 +191,9 @@ def item_reads(settings: Settings, designs: Sequence[Design], release: Release) 
 
     limits = use_one_blas_thread()
     rng, ids = np.random.default_rng(7), release.catalogue.item_ids
-    draws = [rng.choice(ids, SIZE, replace=False).tolist() for _ in range(READS + 1)]
+    draws = [
+        ids_of(release, rng.choice(len(ids), SIZE, replace=False).astype(np.int32)) for _ in range(READS + 1)
+    ]
     readers: dict[str, Any] = {}
     for design in designs:
         if design.name == "naive":

@@ -48,6 +48,15 @@ def key_of(*ids: str | int | bytes) -> str:
     return json.dumps([f"bytes {each.hex()}" if isinstance(each, bytes) else each for each in ids])
 
 
+def id_of(key: str) -> str:
+    """The id whose key this is, of entities of one string each: `key_of` undone.
+
+    >>> [id_of(key_of(each)) for each in ("2375", "[odd]", "a b")]
+    ['2375', '[odd]', 'a b']
+    """
+    return str(json.loads(key)[0]) if key.startswith("[") else key
+
+
 def keys_of(ids: Sequence[str]) -> list[str]:
     """Keys of entities of one id each."""
     return [each if each.isalnum() else key_of(each) for each in ids]
