@@ -43,6 +43,7 @@ from feature_repo.settings import Settings
 from feature_repo.stores.packed.opened import open_rows
 
 log = logging.getLogger("bentoml.endcap")
+WRITE_S = 1.0  # for the store to take a purchase; later it is tried again
 
 
 def release_tag(settings: Settings) -> str:
@@ -92,7 +93,7 @@ class Endcap:
         self.release = load_stored(self.model)
         self.features = OnlineFeatures(self.settings, self.release.manifest, lambda: clock(self.release))
         self.events = EventLog(self.settings.event_log)
-        writer = open_rows(self.settings, read_only=False, create=False)
+        writer = open_rows(self.settings, timeout_s=WRITE_S, read_only=False, create=False)
         self.intake = Intake(self.events, LiveRows(writer, self.events), lambda: clock(self.release))
         self.warm_up()
         self.intake.catch_up()
