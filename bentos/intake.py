@@ -11,14 +11,14 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from bentos.event_log import Event, EventLog
 from bentos.live_rows import LiveRows
+from feature_repo.stores.packed.instants import microseconds
 from feature_repo.stores.packed.layout import PackedStoreError
 
 log = logging.getLogger("bentoml.endcap")
-EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 RETRY_S = 1.0
 Waiting = tuple[Sequence[Event], "asyncio.Future[tuple[int, bool]]"]
 
@@ -85,4 +85,4 @@ class Intake:
 
     def now_us(self) -> int:
         """The shop's clock in microseconds since 1970."""
-        return (self.clock() - EPOCH) // MICROSECOND
+        return microseconds(self.clock())

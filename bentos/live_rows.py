@@ -95,6 +95,8 @@ def grown_stats(found: FoundRow | None, baskets: Sequence[Basket], history: Hist
     for basket in baskets:
         at = basket.received_us // 1_000_000
         for span, days in SPANS.items():
+            if baskets[-1].received_us // 1_000_000 - at > days * SECONDS_PER_DAY:
+                continue  # of a shopper without a row, whose log goes further back
             fresh = [i for i in set(basket.items) if at - last_time.get(i, 0) > days * SECONDS_PER_DAY]
             values[f"user_spend_{span}"] = float(values[f"user_spend_{span}"] or 0) + basket.amount
             values[f"user_baskets_{span}"] = int(values[f"user_baskets_{span}"] or 0) + 1

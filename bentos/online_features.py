@@ -11,7 +11,7 @@ alone for PAUSE_S, so that requests do not wait for it one after the other.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from time import monotonic
 from typing import Any
 
@@ -20,6 +20,7 @@ from bentos.release import Manifest, ReleaseError
 from feature_repo.pair_features import Floats
 from feature_repo.settings import Settings
 from feature_repo.stores.packed.held_view import HeldView
+from feature_repo.stores.packed.instants import microseconds, time_of
 from feature_repo.stores.packed.layout import EmptyStoreError, NoStoreError, PackedStoreError
 from feature_repo.stores.packed.opened import open_rows
 from feature_repo.stores.packed.reader import PackedReader
@@ -28,8 +29,6 @@ log = logging.getLogger("bentoml.endcap")
 USER_VIEWS, ITEM_VIEW = ("user_stats", "user_history"), "item_stats"  # as `feature_repo.features.services`
 TIMEOUT_S = 0.05  # of one read: half of what a request may take
 PAUSE_S = 0.5
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 
 class OnlineFeatures:
@@ -58,7 +57,7 @@ class OnlineFeatures:
                 newest = found.event_us if newest is None else max(newest, found.event_us)
         if newest is None:
             return None
-        return {**values, "event_timestamp": EPOCH + timedelta(microseconds=newest)}
+        return {**values, "event_timestamp": time_of(newest)}
 
     def read_items(self, item_ids: Sequence[str]) -> Floats:
         """Item features, (n_items, n_item_features) float32 in the release's order, NaN where missing."""
@@ -78,7 +77,7 @@ class OnlineFeatures:
                 )
 
     def _now_us(self) -> int:
-        return (self.clock() - EPOCH) // MICROSECOND
+        return microseconds(self.clock())
 
     @contextmanager
     def _available(self) -> Iterator[None]:

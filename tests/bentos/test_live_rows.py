@@ -9,16 +9,17 @@ import pytest
 import served_shop
 from served_shop import NOW
 
-from bentos.event_log import Event, EventLog
-from bentos.intake import EPOCH, MICROSECOND, Intake
-from bentos.live_rows import HISTORY, STATS, LiveRows, packed_row
+from bentos.event_log import Basket, Event, EventLog
+from bentos.intake import Intake
+from bentos.live_rows import HISTORY, STATS, LiveRows, grown_stats, packed_row
+from feature_repo.stores.packed.instants import microseconds
 from feature_repo.stores.packed.layout import PackedStoreError
 from feature_repo.stores.packed.opened import open_rows
 from feature_repo.stores.packed.reader import PackedReader
-from feature_repo.transforms import History, update_history
+from feature_repo.transforms import History, empty_history, update_history
 
 shop = pytest.fixture(scope="session")(served_shop.installed)
-NOW_US = (NOW - EPOCH) // MICROSECOND
+NOW_US = microseconds(NOW)
 COLUMNS = ("items", "counts", "decayed", "first_times", "last_times", "last_baskets")
 
 
@@ -137,3 +138,12 @@ def test_a_later_snapshot_takes_over(intake):
         intake.live.rows.write({STATS: [packed_row(layout, "u0", values, event_us)]})
         assert (intake.live.rows.read(STATS, ["u0"])[0] != live) == taken
     assert datetime.fromtimestamp(row(intake, STATS).event_us / 1e6, UTC) > NOW
+
+
+def test_old_purchases_count_in_no_short_span():
+    """Of a shopper without counters, whose log goes back further: each basket in the spans that reach it."""
+    day = 86_400_000_000
+    baskets = [Basket("u", NOW_US - days * day, ("i01",), 2.0) for days in (100, 60, 20, 0)]
+    values = grown_stats(None, baskets, empty_history())
+    assert [values[f"user_baskets_{span}"] for span in ("7d", "28d", "91d")] == [1, 2, 3]
+    assert [values[f"user_spend_{span}"] for span in ("7d", "28d", "91d")] == [2.0, 4.0, 6.0]

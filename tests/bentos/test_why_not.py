@@ -101,17 +101,26 @@ def test_an_unheard_of_item_is_unknown(served):
     assert ask(served, "moon").verdict == UNKNOWN
 
 
-def test_contributions_add_up_to_the_score(served):
-    """On request each item tells five features; all of them and the bias would be its score."""
-    release, reader = served
-    plain = recommend(release, reader, "u1", k=3, task="all", now=NOW)
-    told = recommend(release, reader, "u1", k=3, task="all", now=NOW, explain=True)
+def test_contributions_are_the_largest_on_request(served):
+    """Five features an item, the largest first; none unless asked for, and the same items."""
+    plain, told = (
+        recommend(*served, "u1", k=3, task="all", now=NOW, explain=explain) for explain in (False, True)
+    )
     assert [slot.item_id for slot in told.slots] == [slot.item_id for slot in plain.slots]
     assert all(not slot.contributions for slot in plain.slots)
     for slot in told.slots:
         effects = [abs(each.effect) for each in slot.contributions]
         assert len(effects) == 5
         assert effects == sorted(effects, reverse=True)
+
+
+def test_contributions_add_up_to_the_score(served, monkeypatch):
+    """All of an item's, and the one bias that all items share, are its score."""
+    monkeypatch.setattr("bentos.recommend.CONTRIBUTIONS", 10_000)
+    slots = recommend(*served, "u1", k=5, task="all", now=NOW, explain=True).slots
+    rest = [slot.score - sum(each.effect for each in slot.contributions) for slot in slots]
+    np.testing.assert_allclose(rest, rest[0], atol=1e-5)
+    assert len({slot.score for slot in slots}) > 1
 
 
 @pytest.mark.parametrize(("by", "array"), [("text", "text_vectors"), ("behaviour", "factor_items")])

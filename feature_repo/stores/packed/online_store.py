@@ -27,6 +27,7 @@ from feast.repo_config import FeastConfigBaseModel
 from pydantic import PositiveFloat, StrictBool, StrictStr
 
 from feature_repo.stores.in_state import in_state
+from feature_repo.stores.packed.instants import microseconds, time_of
 from feature_repo.stores.packed.layout import Layout, SchemaMismatchError
 from feature_repo.stores.packed.reader import PackedReader, since
 from feature_repo.stores.packed.redis_rows import RedisRows
@@ -35,10 +36,8 @@ from feature_repo.stores.packed.sqlite_rows import Row, SqliteRows
 from feature_repo.stores.packed.values import (
     key_of_entity,
     layout_of,
-    microseconds,
     plain_values,
     proto_value,
-    time_of,
 )
 
 Written = tuple[EntityKey, Mapping[str, Value], datetime, datetime | None]

@@ -1,7 +1,6 @@
 """Feast's protobuf values as the plain ones of packed rows, and back; views and entity keys likewise."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -9,11 +8,9 @@ from feast.infra.online_stores.helpers import compute_versioned_name
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
+from feature_repo.stores.packed.instants import MICROSECOND
 from feature_repo.stores.packed.layout import ARRAYS, SCALARS, TEXT_LISTS, TEXTS, Layout
 from feature_repo.stores.packed.reader import key_of
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 
 def layout_of(view: Any, *, versioned: bool = False) -> Layout:
@@ -33,17 +30,6 @@ def key_of_entity(key: EntityKey) -> str:
 def plain_of(value: Value) -> Any:
     """The number, string or bytes of an entity's id."""
     return getattr(value, str(value.WhichOneof("val")))
-
-
-def microseconds(when: datetime) -> int:
-    """Microseconds since 1970; a time without a zone is in UTC, as Feast's are."""
-    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return (aware - EPOCH) // MICROSECOND
-
-
-def time_of(microseconds: int) -> datetime:
-    """The time in UTC of microseconds since 1970."""
-    return EPOCH + timedelta(microseconds=microseconds)
 
 
 def plain_values(layout: Layout, values: Mapping[str, Value]) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from packed_world import EVERY_TYPE, T0, every_type, values_of, view_of
 
 from feature_repo.stores.packed.arrow_rows import ROWS_AT_ONCE, packed_rows
+from feature_repo.stores.packed.instants import microseconds
 from feature_repo.stores.packed.row import pack, unpack
-from feature_repo.stores.packed.values import key_of_entity, layout_of, microseconds, plain_values
+from feature_repo.stores.packed.values import key_of_entity, layout_of, plain_values
 
 ARROW = {
     "Float32": pa.float32(),

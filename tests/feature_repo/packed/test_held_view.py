@@ -10,9 +10,9 @@ from packed_world import OURS, T0, fresh_ids, online, open_world, proto, user, u
 
 from feature_repo.stores.packed import held_view
 from feature_repo.stores.packed.held_view import HeldView
+from feature_repo.stores.packed.instants import microseconds
 from feature_repo.stores.packed.layout import PackedStoreError
 from feature_repo.stores.packed.reader import PackedReader
-from feature_repo.stores.packed.values import microseconds
 
 counts = view_of("counts", {"n": "Int64", "x": "Float32"}, ttl=timedelta(hours=1))
 T0_US = microseconds(T0)
@@ -50,7 +50,7 @@ def test_what_is_written_is_read_at_once(world):
     ids = [*fresh_ids(4), "a b", "[x]", ""]
     write(store, counts, [(key, row(n, None), T0, None) for n, key in enumerate(ids[:5])])
     assert_same(world, [*ids, *ids])
-    assert held.version is not None
+    assert held.held is not None
     write(store, counts, [(ids[5], row(7), T0, None), (ids[0], row(8), T0 + timedelta(seconds=1), None)])
     write(store, counts, [(ids[1], row(99), T0 - timedelta(days=1), None)])
     assert_same(world, ids)
@@ -69,10 +69,10 @@ def test_time_to_live_is_applied_to_what_is_held(world):
     write(store, counts, [(key, row(1), T0, None)])
     hour = 3_600_000_000
     assert_same(world, [key], T0_US + hour)
-    version = held.version
+    version = held.held.version
     assert_same(world, [key], T0_US + hour + 1)
     assert not held.read_matrix([key], now_us=T0_US + hour + 1).found[0]
-    assert held.version == version
+    assert held.held.version == version
 
 
 @settings(max_examples=25)
@@ -95,10 +95,10 @@ def test_a_view_that_keeps_changing_is_read_from_the_store(world, monkeypatch):
     write(store, counts, [(key, row(1), T0, None)])
     monkeypatch.setattr(held_view, "RELOAD_S", 1e9)
     assert_same(world, [key])
-    loaded = held.version
+    loaded = held.held.version
     write(store, counts, [(key, row(2), T0, None)])
     assert_same(world, [key])
-    assert held.version == loaded
+    assert held.held.version == loaded
 
 
 def test_an_empty_view_and_a_lost_one_say_what_the_store_says(world):
@@ -129,3 +129,13 @@ def test_a_store_that_was_written_anew_is_another(world):
     write(store, counts, [("u", row(2), T0, None)])
     assert_same(world, ["u"])
     assert held.read_matrix(["u"], now_us=T0_US).values.tolist() == [[0.5, 2.0]]
+
+
+def test_a_changed_time_to_live_counts_at_once(world):
+    """What is held follows the view as it was applied last, in a reader that knew the old one."""
+    store, _, held = world
+    write(store, counts, [("u", row(1), T0, None)])
+    late = T0_US + 2 * 3_600_000_000
+    assert not held.read_matrix(["u"], now_us=late).found[0]
+    store.apply([view_of("counts", {"n": "Int64", "x": "Float32"}, ttl=timedelta(hours=3))])
+    assert held.read_matrix(["u"], now_us=late).found[0]

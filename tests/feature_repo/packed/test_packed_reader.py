@@ -29,11 +29,12 @@ from packed_world import (
     write,
 )
 
+from feature_repo.stores.packed.instants import microseconds
 from feature_repo.stores.packed.layout import PackedStoreError, SchemaMismatchError
 from feature_repo.stores.packed.reader import PackedReader, key_of
 from feature_repo.stores.packed.row import pack
 from feature_repo.stores.packed.sqlite_rows import SqliteRows
-from feature_repo.stores.packed.values import layout_of, microseconds
+from feature_repo.stores.packed.values import layout_of
 
 NUMERIC = {name: kind for name, kind in EVERY_TYPE.items() if kind in NUMBERS}
 MILD = NUMERIC | {"int64": "Int32"}  # made up as smaller ones: larger than 2**53 are refused
