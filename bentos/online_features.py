@@ -1,23 +1,24 @@
 """Online features: a user's row and items' rows, read from packed rows without Feast.
 
-    reader = OnlineFeatures(settings, release.manifest, clock)
+    reader = OnlineFeatures(settings, release, clock)
     reader.read_user("2375")["history_items"]
 
-Rows whose time to live is over at the service's clock count as missing. Every failure to read is a
-FeaturesUnavailableError, which the answer tells as its fallback. A store that did not answer in time is left
-alone for PAUSE_S, so that requests do not wait for it one after the other.
+Rows whose time to live is over at the service's clock count as missing. Where that is all items, nobody has
+materialized for so long: then all is read as of the newest of them, and `late` says so. Every failure to read
+is a FeaturesUnavailableError, which the answer tells as its fallback. A store that did not answer in time is
+left alone for PAUSE_S, so that requests do not wait for it one after the other.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from time import monotonic
 from typing import Any
 
-from bentos.recommend import FeaturesUnavailableError
-from bentos.release import Manifest, ReleaseError
-from feature_repo.pair_features import Floats
+from bentos.ladder import FeaturesUnavailableError
+from bentos.release import Release, ReleaseError
+from feature_repo.pair_features import Floats, Positions
 from feature_repo.settings import Settings
 from feature_repo.stores.packed.held_view import HeldView
 from feature_repo.stores.packed.instants import microseconds, time_of
@@ -34,36 +35,53 @@ PAUSE_S = 0.5
 class OnlineFeatures:
     """Reader over the online store of one installation, as of a clock."""
 
-    def __init__(self, settings: Settings, manifest: Manifest, clock: Callable[[], datetime]) -> None:
-        self.item_names: list[str] = manifest["features"]["item"]
-        self.user_names: list[str] = manifest["features"]["user"]
+    def __init__(self, settings: Settings, release: Release, clock: Callable[[], datetime]) -> None:
+        self.item_names: list[str] = release.manifest["features"]["item"]
+        self.user_names: list[str] = release.manifest["features"]["user"]
         self.clock = clock
         self.rows = open_rows(settings, timeout_s=TIMEOUT_S)
         self._reader = PackedReader(self.rows)
-        self._items = HeldView(self._reader, ITEM_VIEW, self.item_names)
+        ids = release.catalogue.item_ids.tolist()
+        self._items = HeldView(self._reader, ITEM_VIEW, self.item_names, ids)
         self._resume = 0.0  # monotonic seconds before which the store is left alone
         self._said = ""
 
     def read_user(self, user_id: str) -> dict[str, Any] | None:
         """The user's features by name, and the newest `event_timestamp` among them; None if unknown."""
-        values: dict[str, Any] = {}
-        newest = None
         with self._available():
-            for view in USER_VIEWS:
-                found = self._reader.read_row(view, user_id, now_us=self._now_us())
-                if found is None:
-                    continue
-                values |= found.values
-                newest = found.event_us if newest is None else max(newest, found.event_us)
-        if newest is None:
+            found = self._reader.read_views(USER_VIEWS, user_id, now_us=self._as_of_us())
+        rows = [row for row in found if row is not None]
+        if not rows:
             return None
-        return {**values, "event_timestamp": time_of(newest)}
+        values = {name: value for row in rows for name, value in row.values.items()}
+        return {**values, "event_timestamp": time_of(max(row.event_us for row in rows))}
 
-    def read_items(self, item_ids: Sequence[str]) -> Floats:
-        """Item features, (n_items, n_item_features) float32 in the release's order, NaN where missing."""
+    def read_items(self, items: Positions) -> Floats:
+        """Features of items of the catalogue, (n_items, n_item_features) float32 in the release's order.
+
+        NaN where missing.
+        """
         with self._available():
-            found = self._items.read_matrix(item_ids, now_us=self._now_us())
+            found = self._items.read_matrix(items, now_us=self._as_of_us())
         return found.values.astype("float32")
+
+    def last_items(self, items: Positions) -> Floats | None:
+        """The same as they were read last, without asking the store; None if they never were."""
+        found = self._items.last_matrix(items, now_us=self._as_of_us())
+        return None if found is None else found.values.astype("float32")
+
+    def late(self) -> datetime | None:
+        """The time of the newest item row, if its time to live is over: nobody has materialized since."""
+        newest = self._items.expired_us(microseconds(self.clock()))
+        return None if newest is None else time_of(newest)
+
+    def reachable(self) -> bool:
+        """Whether the store answers now, and has what the release needs."""
+        try:
+            self.check()
+        except (FeaturesUnavailableError, ReleaseError):
+            return False
+        return True
 
     def check(self) -> None:
         """Compare the store's features with the release's; ReleaseError names what differs."""
@@ -76,8 +94,11 @@ class OnlineFeatures:
                     f"The release needs {missing}, which {' and '.join(views)} lack; run `endcap apply`"
                 )
 
-    def _now_us(self) -> int:
-        return microseconds(self.clock())
+    def _as_of_us(self) -> int:
+        """The clock, or the newest item row where that has expired by it."""
+        now_us = microseconds(self.clock())
+        newest = self._items.expired_us(now_us)
+        return now_us if newest is None else newest
 
     @contextmanager
     def _available(self) -> Iterator[None]:

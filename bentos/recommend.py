@@ -7,15 +7,15 @@ through `recommend`: a quality figure is a figure of the served path.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bentos import legacy_rules, rules
-from bentos.candidates import TASKS, Candidates, draw
+from bentos.candidates import SOURCES, TASKS, Candidates, draw
 from bentos.explain import NEWCOMER, reason
+from bentos.ladder import FeaturesUnavailableError, Lost, Reader, Stopwatch, item_rows, without_ranker
 from bentos.newcomers import newcomers
 from bentos.release import Release
 from bentos.scoring import best_first, margins, matrix, matrix_columns
@@ -24,20 +24,6 @@ from bentos.shopper import Shopper, shopper
 from feature_repo.pair_features import Floats, Positions
 
 CONTRIBUTIONS = 5  # of the features of each item
-
-
-class Reader(Protocol):
-    """Where features come from: the online store in the service, point-in-time rows in evaluation."""
-
-    def read_user(self, user_id: str) -> Mapping[str, Any] | None:
-        """The user's features by name; None for an unknown user."""
-
-    def read_items(self, item_ids: Sequence[str]) -> Floats:
-        """Item features, (n_items, n_item_features) in the release's order, NaN where missing."""
-
-
-class FeaturesUnavailableError(RuntimeError):
-    """A reader cannot reach its store now; the answer falls back and says so."""
 
 
 @dataclass(frozen=True)
@@ -93,20 +79,6 @@ class Ranking:
         return self.candidates.items[self.order]
 
 
-class Stopwatch:
-    """Milliseconds per named stage."""
-
-    def __init__(self) -> None:
-        self.stages_ms: dict[str, float] = {}
-        self._last = perf_counter()
-
-    def lap(self, stage: str) -> None:
-        """Book the time since the last lap under `stage`."""
-        now = perf_counter()
-        self.stages_ms[stage] = round((now - self._last) * 1e3, 3)
-        self._last = now
-
-
 def ranked(
     release: Release,
     who: Shopper,
@@ -128,16 +100,21 @@ def ordered(
     release: Release,
     candidates: Candidates,
     scores: Floats,
-    item_features: Floats,
+    item_features: Floats | None,
     *,
     k: int,
     task: str,
     basket: Positions | None = None,
 ) -> Ranking:
-    """Order scored candidates, best first, and apply the rules for `k` slots."""
+    """Order scored candidates, best first, and apply the rules for `k` slots.
+
+    Without item features all candidates count as available.
+    """
     order = best_first(scores, candidates.items)
     items, catalogue = candidates.items[order], release.catalogue
-    has_features = ~np.isnan(item_features[order]).all(axis=1)
+    has_features = np.ones(len(order), dtype=bool)
+    if item_features is not None:
+        has_features = ~np.isnan(item_features[order]).all(axis=1)
     kept, turned_away = rules.apply(items, has_features, catalogue, k, release.rules, basket)
     new = newcomers(release, candidates, task)
     if new is not None:
@@ -219,25 +196,25 @@ class Asked:
             raise ValueError(f"k is {self.k}; use a whole number from 1")
 
 
-def ids_of(release: Release, items: Positions) -> list[str]:
-    """Ids of items: always the same strings, whose hashes are known."""
-    ids = release.once("list of ids", lambda made: made.catalogue.item_ids.tolist())
-    return [ids[item] for item in items.tolist()]
-
-
 def personal(
-    release: Release, features: Reader, who: Shopper, asked: Asked, watch: Stopwatch
+    release: Release, features: Reader, who: Shopper, asked: Asked, watch: Stopwatch, lost: Lost
 ) -> tuple[tuple[Slot, ...], Mapping[str, int]]:
     """Slots for one shopper, and how many items each rule turned away."""
     candidates = draw(release, who, asked.task)
     watch.lap("candidates")
-    item_features = features.read_items(ids_of(release, candidates.items))
+    item_features = item_rows(features, candidates.items, watch, lost)
     watch.lap("items")
-    basket = positions(release, asked.session.basket)
-    ranking = ranked(release, who, candidates, item_features, k=asked.k, task=asked.task, basket=basket)
+    wanted: Any = {"k": asked.k, "task": asked.task, "basket": positions(release, asked.session.basket)}
+    reason = without_ranker(release, asked.task, item_features, watch)
+    if reason is None and item_features is not None:
+        ranking = ranked(release, who, candidates, item_features, **wanted)
+    else:
+        lost.add(str(reason), "ordered by the pool")
+        scores = candidates.scores[:, SOURCES.index("pool")]
+        ranking = ordered(release, candidates, scores, item_features, **wanted)
     slots = slots_of(release, who, ranking, asked.k)
     watch.lap("rank")
-    if asked.explain:
+    if asked.explain and reason is None:
         slots = explained(release, ranking, slots, asked.task)
         watch.lap("explain")
     return slots, ranking.turned_away
@@ -256,26 +233,32 @@ def recommend(
 ) -> Recommendation:
     """Answer one request; with `explain` each item has the features that moved its score most.
 
-    An unknown user who does nothing yet, or a store that cannot be read, is served top sellers and `degraded`
-    says why. Raises ValueError for a task other than "all" and "discover" and for k below 1.
+    What cannot be had in time is done without, rung by rung, and `degraded` says what and why: item features
+    as of the last read, then the pool's order instead of the ranker's, then top sellers, which are also for
+    an unknown user who does nothing yet. Raises ValueError for a task other than "all" and "discover" and for
+    k below 1.
     """
-    asked, watch = Asked(k, task, session or Session(), explain), Stopwatch()
-    who, found = shopper(None, release, now), Recommendation(user_id, task, release.tag, slots=())
+    asked, watch, lost = Asked(k, task, session or Session(), explain), Stopwatch(), Lost()
+    found = Recommendation(user_id, task, release.tag, slots=())
+    row, strange = None, "unknown user"
     try:
         row = features.read_user(user_id)
-        watch.lap("user")
-        if row is None and not asked.session:
-            found = replace(found, degraded=("unknown user: top sellers",))
-        else:
-            who = interested(shopper(row, release, now), release, asked.session)
-            slots, turned_away = personal(release, features, who, asked, watch)
-            newest = row.get("event_timestamp") if row else None
-            found = replace(found, slots=slots, turned_away=turned_away, feature_time=newest)
     except FeaturesUnavailableError as error:
-        found = replace(found, degraded=(f"{error}: top sellers",))
+        strange = str(error)
+    watch.lap("user")
+    if features.late() is not None:
+        lost.add("features are out of date (run `endcap materialize`)", "as of the newest")
+    who = interested(shopper(row, release, now), release, asked.session)
+    if row is not None or asked.session:
+        if row is None and strange != "unknown user":
+            lost.add(strange, "by this visit alone")
+        slots, turned_away = personal(release, features, who, asked, watch, lost)
+        newest = row.get("event_timestamp") if row else None
+        found = replace(found, slots=slots, turned_away=turned_away, feature_time=newest)
+        strange = "no item passed the rules"
     if not found.slots:
-        degraded = found.degraded or ("no item passed the rules: top sellers",)
+        lost.add(strange, "top sellers")
         basket = positions(release, asked.session.basket)
-        found = replace(found, slots=top_seller_slots(release, who, k, task, basket), degraded=degraded)
+        found = replace(found, slots=top_seller_slots(release, who, k, task, basket))
         watch.lap("fallback")
-    return replace(found, stages_ms=watch.stages_ms)
+    return replace(found, degraded=tuple(lost.reasons), stages_ms=watch.stages_ms)

@@ -24,10 +24,11 @@ from bentos.body_limit import BodyLimit
 from bentos.event_log import EventLog
 from bentos.intake import Intake
 from bentos.json_only import JsonOnly
+from bentos.ladder import FeaturesUnavailableError
 from bentos.live_rows import LiveRows
 from bentos.online import online_app
 from bentos.online_features import OnlineFeatures
-from bentos.recommend import FeaturesUnavailableError, Slot, recommend
+from bentos.recommend import Slot, recommend
 from bentos.release import (
     Release,
     ReleaseError,
@@ -62,7 +63,7 @@ class Rehearsal:
     """A reader with one made-up shopper, so that a warm-up takes the whole path; items are the store's."""
 
     def __init__(self, features: OnlineFeatures, release: Release) -> None:
-        self.read_items = features.read_items
+        self.read_items, self.last_items, self.late = features.read_items, features.last_items, features.late
         self.row = {
             "history_items": release.catalogue.item_ids[:1].tolist(),
             "history_counts": [1],
@@ -89,9 +90,9 @@ class Endcap:
 
     def __init__(self) -> None:
         self.settings = Settings.from_environment()
-        self.blas = use_one_blas_thread()
+        self.blas, self.reached = use_one_blas_thread(), False
         self.release = load_stored(self.model)
-        self.features = OnlineFeatures(self.settings, self.release.manifest, lambda: clock(self.release))
+        self.features = OnlineFeatures(self.settings, self.release, lambda: clock(self.release))
         self.events = EventLog(self.settings.event_log)
         writer = open_rows(self.settings, timeout_s=WRITE_S, read_only=False, create=False)
         self.intake = Intake(self.events, LiveRows(writer, self.events), lambda: clock(self.release))
@@ -103,9 +104,9 @@ class Endcap:
 
     def warm_up(self) -> None:
         """Open the store, answer each task once, and freeze what is alive: the p99 is garbage collection."""
+        state = self.features.rows.place
         try:
             self.features.check()
-            state = self.features.rows.place
         except FeaturesUnavailableError as error:
             state = str(error)
         for task in self.release.rankers:
@@ -114,6 +115,15 @@ class Endcap:
         gc.collect()
         gc.freeze()
         log.info("release %s as of %s, features: %s", self.release.tag, self.release.manifest["as_of"], state)
+
+    def __is_ready__(self) -> bool:
+        """Models are loaded, or nobody could ask, and the store has been reached.
+
+        Once it was, its failures are told by answers and metrics: taking all workers away for what they share
+        would turn poorer answers into none.
+        """
+        self.reached = self.reached or self.features.reachable()
+        return self.reached
 
     @bentoml.api(route="/recommend")  # type: ignore[untyped-decorator]
     def recommend(self, request: RecommendRequest, /) -> RecommendAnswer:

@@ -11,7 +11,8 @@ import numpy as np
 
 from bentos import rules
 from bentos.candidates import SOURCES, draw, opinions
-from bentos.recommend import Ranking, Reader, ids_of, ranked
+from bentos.ladder import Reader
+from bentos.recommend import Ranking, ranked
 from bentos.release import Release
 from bentos.session import Session, interested, positions
 from bentos.shopper import Shopper, shopper
@@ -65,7 +66,7 @@ def why_not(
         if task == "discover" and item in who.past.items:
             reason = "The shopper has bought it, and asked for what is new to them"
         return WhyNot(user_id, item_id, NOT_DRAWN, reason, sources=places)
-    item_features = features.read_items(ids_of(release, candidates.items))
+    item_features = features.read_items(candidates.items)
     basket = positions(release, session.basket)
     ranking = ranked(release, who, candidates, item_features, k=k, task=task, basket=basket)
     rule = lost_by(release, item, item_features[row[0]], session)

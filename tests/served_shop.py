@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,7 +28,6 @@ from bentos.towers import KINDS, SALES
 from feature_repo.settings import Settings
 from jobs.child import stop
 from jobs.local_server import free_port
-from jobs.recommend import is_ready
 
 ROOT = Path(__file__).resolve().parents[1]
 N_FACTORS = 3
@@ -103,8 +103,11 @@ def _installed(root):
 
 
 @contextmanager
-def serving(*words, environment, cwd, log, seconds=120):
-    """Run a server on a free port of this machine for as long as the block lasts; gives its URL."""
+def serving(*words, environment, cwd, log, seconds=120, until="/readyz"):
+    """Run a server on a free port of this machine for as long as the block lasts; gives its URL.
+
+    The block begins when `until` is answered: without a store a server is alive and not ready.
+    """
     port = free_port()
     command = [*words, "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as output:
@@ -113,13 +116,21 @@ def serving(*words, environment, cwd, log, seconds=120):
         )
     url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + seconds
     try:
-        while not is_ready(url):
+        while not answers(f"{url}{until}"):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
         yield url
     finally:
         stop(process, grace_s=10)
+
+
+def answers(url):
+    """Whether a page is there now."""
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def columns(view):

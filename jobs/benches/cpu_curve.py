@@ -8,7 +8,7 @@ reports/cpu_curve.json and .png.
 
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from time import process_time
 from typing import Any
@@ -19,6 +19,7 @@ from bentos.blas import use_one_blas_thread
 from bentos.candidates import SIZE
 from bentos.online_features import OnlineFeatures
 from bentos.release import Release, load
+from feature_repo.pair_features import Positions
 from feature_repo.settings import Settings
 from jobs.train import release_folder
 
@@ -65,8 +66,10 @@ def records(settings: Settings, cut: int) -> Iterator[Record]:
 def item_read(settings: Settings, release: Release, cut: int) -> Record:
     """CPU milliseconds of reading one item's features, as the service reads those of its candidates."""
     as_of = datetime.fromisoformat(release.manifest["as_of"])
-    reader, ids = OnlineFeatures(settings, release.manifest, lambda: as_of), release.catalogue.item_ids
-    draws = [np.random.default_rng(number).permutation(ids)[:SIZE].tolist() for number in range(READS + 1)]
+    reader, n = OnlineFeatures(settings, release, lambda: as_of), len(release.catalogue.item_ids)
+    draws = [
+        np.random.default_rng(number).permutation(n)[:SIZE].astype(np.int32) for number in range(READS + 1)
+    ]
     spent = [read_ms(reader, drawn) for drawn in draws][1:]  # the first one opens the store
     return {
         "report": "cpu_curve",
@@ -79,8 +82,8 @@ def item_read(settings: Settings, release: Release, cut: int) -> Record:
     }
 
 
-def read_ms(reader: OnlineFeatures, ids: Sequence[str]) -> float:
+def read_ms(reader: OnlineFeatures, items: Positions) -> float:
     """CPU milliseconds of one read."""
     began = process_time()
-    reader.read_items(ids)
+    reader.read_items(items)
     return 1e3 * (process_time() - began)

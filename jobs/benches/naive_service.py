@@ -8,7 +8,6 @@ differs. The retrieval tower stays in NumPy, which favours this side: a TensorFl
 
 import os
 import uuid
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +23,7 @@ from bentos.blas import use_one_blas_thread
 from bentos.recommend import recommend
 from bentos.release import Release, clock, current_tag, load_stored, stored_model
 from bentos.scoring import matrix_columns
-from feature_repo.pair_features import Floats
+from feature_repo.pair_features import Floats, Positions
 from feature_repo.settings import Settings
 
 
@@ -49,6 +48,7 @@ class FeastReader:
 
     def __init__(self, store: Any, release: Release) -> None:
         self.store, self.names = store, release.manifest["features"]["item"]
+        self.ids: list[str] = release.catalogue.item_ids.tolist()
         self.users = store.get_feature_service("user_ranking")
         self.items = store.get_feature_service("item_ranking")
 
@@ -62,11 +62,19 @@ class FeastReader:
             return None
         return {**found, "event_timestamp": datetime.fromtimestamp(max(times), tz=UTC)}
 
-    def read_items(self, item_ids: Sequence[str]) -> Floats:
+    def read_items(self, items: Positions) -> Floats:
         """Item features as the frame that Feast makes, in the release's order."""
-        asked = [{"item_id": item_id} for item_id in item_ids]
+        asked = [{"item_id": self.ids[item]} for item in items.tolist()]
         frame = self.store.get_online_features(self.items, asked).to_df()
         return np.asarray(frame[self.names].to_numpy(dtype=np.float32, na_value=np.nan))
+
+    def last_items(self, items: Positions) -> Floats | None:  # noqa: ARG002 - it remembers nothing
+        """Nothing is remembered."""
+        return None
+
+    def late(self) -> datetime | None:
+        """Nobody looks."""
+        return None
 
 
 class FrameRanker:

@@ -24,7 +24,6 @@ import numpy as np
 from bentos.blas import use_one_blas_thread
 from bentos.candidates import SIZE
 from bentos.online_features import OnlineFeatures
-from bentos.recommend import ids_of
 from bentos.release import Release, clock, open_current
 from feature_repo.settings import FEATURE_STORE, Settings
 from jobs.benches.load import Load, ask_all
@@ -191,16 +190,14 @@ def item_reads(settings: Settings, designs: Sequence[Design], release: Release) 
 
     limits = use_one_blas_thread()
     rng, ids = np.random.default_rng(7), release.catalogue.item_ids
-    draws = [
-        ids_of(release, rng.choice(len(ids), SIZE, replace=False).astype(np.int32)) for _ in range(READS + 1)
-    ]
+    draws = [rng.choice(len(ids), SIZE, replace=False).astype(np.int32) for _ in range(READS + 1)]
     readers: dict[str, Any] = {}
     for design in designs:
         if design.name == "naive":
             folder = Path(design.program["variables"]["NAIVE_STATE"])
             readers[design.store] = FeastReader(naive_store(folder, settings), release)
         else:
-            readers[design.store] = OnlineFeatures(design.settings, release.manifest, lambda: clock(release))
+            readers[design.store] = OnlineFeatures(design.settings, release, lambda: clock(release))
     spent: dict[str, list[float]] = {store: [] for store in readers}
     gc.collect()
     gc.freeze()  # as the service does

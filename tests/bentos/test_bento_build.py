@@ -157,10 +157,13 @@ def test_bento_answers_on_its_own(bento, python, shop, tmp_path):
     state.current_release.write_text("endcap-release:newer\n")
     home = served_shop.environment(state.state, tmp_path / "empty")
     serve = (python, "-m", "bentoml", "serve", ".")
-    with served_shop.serving(*serve, environment=home, cwd=bento, log=tmp_path / "serve.log") as url:
+    served = {"environment": home, "cwd": bento, "log": tmp_path / "serve.log", "until": "/livez"}
+    with served_shop.serving(*serve, **served) as url:
+        ready = [served_shop.answers(f"{url}/readyz")]
         without = httpx.post(f"{url}/recommend", json={"user_id": "u1", "k": 2}).json()
         for path in (shop.settings.registry, shop.settings.online_store):
             (state.state / path.name).write_bytes(path.read_bytes())
+        ready.append(served_shop.answers(f"{url}/readyz"))
         with_store = httpx.post(f"{url}/recommend", json={"user_id": "u1", "k": 2}, timeout=60).json()
         first = with_store["items"][0]["item_id"]
         event = {"event_id": "e1", "kind": "purchase", "user_id": "u1", "item_id": first}
@@ -168,6 +171,7 @@ def test_bento_answers_on_its_own(bento, python, shop, tmp_path):
         afterwards = httpx.post(
             f"{url}/online/recommend", json={"user_id": "u1", "k": 2, "explain": True}
         ).json()
+    assert ready == [False, True]
     assert without["degraded"] == ["no online store (run `endcap materialize`): top sellers"]
     assert [item["item_id"] for item in without["items"]] == ["i00", "i01"]
     assert (with_store["degraded"], len(with_store["items"])) == ([], 2)

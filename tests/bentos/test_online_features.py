@@ -15,26 +15,33 @@ import served_shop
 from served_shop import ITEMS, NOW, SOLD_OUT, USERS
 
 from bentos import online_features
+from bentos.ladder import FeaturesUnavailableError
 from bentos.online_features import ITEM_VIEW, USER_VIEWS, OnlineFeatures
-from bentos.recommend import FeaturesUnavailableError
-from bentos.release import ReleaseError, read_manifest
+from bentos.release import ReleaseError, load
 from feature_repo.features.services import item_ranking, user_ranking
 from feature_repo.features.users import user_stats
 from feature_repo.stores.packed.layout import PackedStoreError
 
 shop = pytest.fixture(scope="session")(served_shop.installed)
+FIRST = np.array([0], dtype=np.int32)  # position of i00
 
 
 @pytest.fixture(scope="module")
-def manifest(shop):
+def release(shop):
+    """The shop's release."""
+    return load(shop.release)
+
+
+@pytest.fixture(scope="module")
+def manifest(release):
     """What the release says of its features."""
-    return read_manifest(shop.release)
+    return release.manifest
 
 
 @pytest.fixture(scope="module")
-def reader(shop, manifest):
+def reader(shop, release):
     """A reader of the shop's store."""
-    return OnlineFeatures(shop.settings, manifest, lambda: NOW)
+    return OnlineFeatures(shop.settings, release, lambda: NOW)
 
 
 @pytest.fixture
@@ -66,11 +73,12 @@ def test_user_row_is_what_was_written(reader, shop, user_id):
 
 def test_item_rows_are_in_the_order_asked(reader, shop, manifest):
     """One row an item in the order asked, features in the release's order, NaN for an item without any."""
-    ids = [*reversed(ITEMS), "unheard of", ITEMS[0]]
+    asked = np.array([*reversed(range(len(ITEMS))), 0], dtype=np.int32)
+    ids = [ITEMS[item] for item in asked]
     stored = written(shop, "item_stats", "item_id")
     nothing = dict.fromkeys(manifest["features"]["item"], math.nan)
     expected = [[stored.get(item, nothing)[name] for name in manifest["features"]["item"]] for item in ids]
-    found = reader.read_items(ids)
+    found = reader.read_items(asked)
     np.testing.assert_array_equal(found, np.array(expected, dtype=np.float32))
     assert np.isnan(found[ids.index(SOLD_OUT)]).all()
     assert not np.isnan(found[ids.index("i00")]).any()
@@ -84,15 +92,42 @@ def test_unknown_user_is_none(reader, user_id):
 
 def test_no_items_are_no_rows(reader, manifest):
     """Nothing asked is nothing read."""
-    assert reader.read_items([]).shape == (0, len(manifest["features"]["item"]))
+    assert reader.read_items(FIRST[:0]).shape == (0, len(manifest["features"]["item"]))
 
 
-def test_a_row_that_is_too_old_counts_as_missing(shop, manifest):
+def test_a_row_that_is_too_old_counts_as_missing(shop, release):
     """After the time to live of its numbers a user is known by their history alone."""
-    late = OnlineFeatures(shop.settings, manifest, lambda: NOW + user_stats.ttl + timedelta(microseconds=1))
+    late = OnlineFeatures(shop.settings, release, lambda: NOW + user_stats.ttl + timedelta(microseconds=1))
     row = late.read_user("u0")
     assert "user_spend_7d" not in row
     assert row["history_items"]
+
+
+def test_what_nobody_materializes_any_more_is_read_as_of_the_newest(shop, release):
+    """Two weeks later all numbers have expired: they are served as they were, and it is told since when."""
+    now = [NOW]
+    reader = OnlineFeatures(shop.settings, release, lambda: now[0])
+    fresh, items = reader.read_user("u0"), reader.read_items(FIRST)
+    now[0] += user_stats.ttl
+    assert reader.late() is None
+    now[0] += timedelta(microseconds=1)
+    assert reader.late() == NOW
+    assert same(reader.read_user("u0"), fresh)
+    np.testing.assert_array_equal(reader.read_items(FIRST), items)
+    np.testing.assert_array_equal(reader.last_items(FIRST), items)
+
+
+def test_items_are_remembered_when_the_store_is_gone(copied, release):
+    """What was read last is still there; a reader that never read remembers nothing."""
+    reader, other = (OnlineFeatures(copied, release, lambda: NOW) for _ in range(2))
+    items = reader.read_items(FIRST)
+    assert reader.reachable()
+    copied.online_store.unlink()
+    with pytest.raises(FeaturesUnavailableError):
+        reader.read_items(FIRST)
+    np.testing.assert_array_equal(reader.last_items(FIRST), items)
+    assert other.last_items(FIRST) is None
+    assert not reader.reachable()
 
 
 def test_views_are_those_of_the_feature_services():
@@ -109,17 +144,18 @@ def test_matching_features_pass_the_check(reader):
 
 
 @pytest.mark.parametrize("kind", ["user", "item"])
-def test_release_over_other_features_is_refused(shop, manifest, kind):
+def test_release_over_other_features_is_refused(shop, release, manifest, kind):
     """A feature that nobody registered is named before anything is served, and while serving falls back."""
     features = {**manifest["features"], kind: [*manifest["features"][kind], "moon_phase"]}
-    reader = OnlineFeatures(shop.settings, {**manifest, "features": features}, lambda: NOW)
+    other = replace(release, manifest={**manifest, "features": features})
+    reader = OnlineFeatures(shop.settings, other, lambda: NOW)
     with pytest.raises(
         ReleaseError, match=rf"needs \['moon_phase'\], which .*{kind}_stats.* lack; run `endcap apply`"
     ):
         reader.check()
     if kind == "item":
         with pytest.raises(FeaturesUnavailableError, match="online store cannot be read"):
-            reader.read_items(["i00"])
+            reader.read_items(FIRST)
 
 
 def without_store(settings):
@@ -153,18 +189,18 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_whatever_is_broken_is_unavailable(copied, manifest, broken):
+def test_whatever_is_broken_is_unavailable(copied, release, broken):
     """A fresh reader meets a broken installation with the one error that the answer knows how to tell."""
     broken(copied)
-    for read in (lambda r: r.read_user("u0"), lambda r: r.read_items(["i00"]), lambda r: r.check()):
-        reader = OnlineFeatures(copied, manifest, lambda: NOW)
+    for read in (lambda r: r.read_user("u0"), lambda r: r.read_items(FIRST), lambda r: r.check()):
+        reader = OnlineFeatures(copied, release, lambda: NOW)
         with pytest.raises(FeaturesUnavailableError, match=BROKEN[broken]):
             read(reader)
 
 
-def test_a_store_that_does_not_answer_is_left_alone_for_a_while(shop, manifest, monkeypatch):
+def test_a_store_that_does_not_answer_is_left_alone_for_a_while(shop, release, monkeypatch):
     """The first request waits for its time-out; those of the next half second do not even try."""
-    reader = OnlineFeatures(shop.settings, manifest, lambda: NOW)
+    reader = OnlineFeatures(shop.settings, release, lambda: NOW)
     now, asked = [100.0], []
 
     def silent(view):
@@ -176,7 +212,7 @@ def test_a_store_that_does_not_answer_is_left_alone_for_a_while(shop, manifest, 
         broken.setattr(reader.rows, "version", silent)
         for says in ("cannot be read", "does not answer", "does not answer"):
             with pytest.raises(FeaturesUnavailableError, match=says):
-                reader.read_items(["i00"])
+                reader.read_items(FIRST)
         assert len(asked) == 1
     now[0] += online_features.PAUSE_S - 0.001
     with pytest.raises(FeaturesUnavailableError, match="does not answer"):
@@ -185,11 +221,11 @@ def test_a_store_that_does_not_answer_is_left_alone_for_a_while(shop, manifest, 
     assert reader.read_user("u0")["event_timestamp"] == NOW
 
 
-def test_reader_opens_a_new_store_and_lets_go_of_the_old(copied, shop, manifest):
+def test_reader_opens_a_new_store_and_lets_go_of_the_old(copied, shop, release):
     """What is materialized is read at once; a file that was deleted does not stay open to fill the disk."""
     from jobs import materialize
 
-    reader = OnlineFeatures(copied, manifest, lambda: NOW)
+    reader = OnlineFeatures(copied, release, lambda: NOW)
     first = reader.read_user("u0")
     shutil.copytree(shop.settings.state / "features", copied.state / "features")
     materialize.run(copied, end=NOW - timedelta(days=3))

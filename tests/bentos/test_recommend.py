@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_release import NOW, InMemory, user_row
 
-from bentos.recommend import FeaturesUnavailableError, recommend
+from bentos.recommend import recommend
 from bentos.rules import checked_rules
 
 READER = InMemory({"ann": user_row()})
@@ -39,20 +39,6 @@ def test_an_unknown_user_gets_top_sellers_and_is_told_so(release):
     answer = recommend(release, READER, "nobody", k=3, task="all", now=NOW)
     assert ids(answer) == ["i00", "i01", "i02"]
     assert answer.degraded == ("unknown user: top sellers",)
-
-
-def test_a_dead_store_gets_top_sellers_and_says_why(release):
-    """A store that cannot be read is not an error of the answer."""
-
-    class Dead(InMemory):
-        def read_items(self, item_ids):
-            """Fail, whatever is asked."""
-            del item_ids
-            raise FeaturesUnavailableError("online store cannot be read")
-
-    answer = recommend(release, Dead({"ann": user_row()}), "ann", k=2, task="all", now=NOW)
-    assert len(answer.slots) == 2
-    assert answer.degraded == ("online store cannot be read: top sellers",)
 
 
 def test_items_that_left_the_store_are_not_recommended(release):

@@ -18,8 +18,7 @@ def scored(release):
     """A shopper, the candidates, their item features, and the matrix as columns by name."""
     who = shopper(user_row(), release, NOW)
     candidates = draw(release, who, "all")
-    ids = release.catalogue.item_ids[candidates.items].tolist()
-    features = InMemory({}, missing=["i05"]).read_items(ids)
+    features = InMemory({}, missing=["i05"]).read_items(candidates.items)
     rows = matrix(release, who, candidates, features)
     assert rows.dtype == np.float32
     assert rows.shape == (len(candidates.items), len(COLUMNS))

@@ -37,7 +37,7 @@ def server(shop, tmp_path_factory):
 def expected(shop):
     """The same question answered in this process, without HTTP: items as the service would write them."""
     release = load(shop.release, shop.tag)
-    reader = OnlineFeatures(shop.settings, release.manifest, lambda: NOW)
+    reader = OnlineFeatures(shop.settings, release, lambda: NOW)
 
     def answer(user_id, k=10, task="all"):
         found = recommend(release, reader, user_id, k=k, task=task, now=NOW)
@@ -308,6 +308,7 @@ def test_broken_store_is_a_stated_fallback_until_it_is_back(server, shop, damage
     before = ask(server, "u1", k=3)
     damage(store)
     broken = [ask(server, user, k=3) for user in ("u1", "nobody", "u1")]
+    assert served_shop.answers(f"{server}/readyz")  # poorer answers are better than none
     for log in ("-wal", "-shm"):
         store.with_name(store.name + log).unlink(missing_ok=True)
     shutil.copy(kept, store.with_suffix(".new"))

@@ -24,7 +24,7 @@ shop = pytest.fixture(scope="session")(served_shop.installed)
 def served(shop):
     """(release, reader) of the shop."""
     release = load(shop.release, shop.tag)
-    return release, OnlineFeatures(shop.settings, release.manifest, lambda: NOW)
+    return release, OnlineFeatures(shop.settings, release, lambda: NOW)
 
 
 def ask(served, item, k=5, task="all", session=None):

@@ -44,7 +44,7 @@ def shoppers(learned):
 @pytest.fixture
 def item_features(learned):
     """Features of the whole catalogue."""
-    return InMemory({}).read_items(learned.catalogue.item_ids.tolist())
+    return InMemory({}).read_items(range(len(learned.catalogue.item_ids)))
 
 
 def trial(setting, lists, cpu_ms, task="all"):

@@ -66,7 +66,7 @@ def test_a_request_is_ranked_as_the_evaluation_ranked_it(installation, end):
     store = open_store(installation)
     sources = Sources.open(installation, store)
     instant = instant_at_cut(sources, temporal_split(sources.calendar, CUT), release)
-    reader = OnlineFeatures(installation, release.manifest, lambda: end)
+    reader = OnlineFeatures(installation, release, lambda: end)
     for task in ("all", "discover"):
         for row in range(0, len(instant.users), 8):
             answer = recommend(release, reader, str(instant.users.user_ids[row]), k=10, task=task, now=end)

@@ -15,7 +15,7 @@ def test_candidates_are_a_draw_of_their_own_size(release, monkeypatch, task, new
     """Nine are drawn, whatever is served: the three that were bought, if they may be, and the pool's best."""
     monkeypatch.setattr(rankings, "HELD", {task: 9})
     who = shopper(user_row(), release, NOW)
-    items = InMemory({}).read_items(release.catalogue.item_ids.tolist())
+    items = InMemory({}).read_items(range(N_ITEMS))
     lists = rankings.ranked_lists(Instant(release, None, items, None), release, [who, who], task)
     pool = rankings.opinions(release, who).scores["pool"]
     others = [item for item in np.argsort(-pool, kind="stable").tolist() if item not in (3, 7, 13)][:new]

@@ -26,6 +26,9 @@ class Rows(Protocol):
     def read(self, view: str, keys: Sequence[str]) -> list[bytes | None]:
         """Packed rows of keys, in their order."""
 
+    def read_views(self, views: Sequence[str], key: str) -> list[bytes | None]:
+        """The packed row of one key in each of several views."""
+
     def read_all(self, view: str) -> dict[str, bytes]:
         """All packed rows of a view by key."""
 
@@ -86,8 +89,21 @@ class PackedReader:
         self, view: str, entity: str, *, now_us: int, names: Sequence[str] | None = None
     ) -> FoundRow | None:
         """One entity's row; None if there is none or it has expired."""
-        layout = self.layout(view)
+        self.layout(view)  # or EmptyStoreError, before a store says so in its own words
         (packed,) = self.rows.read(view, [key_of(entity)])
+        return self._found(view, packed, now_us, names)
+
+    def read_views(self, views: Sequence[str], entity: str, *, now_us: int) -> list[FoundRow | None]:
+        """One entity's row in each of several views, asked for together."""
+        for view in views:
+            self.layout(view)
+        rows = self.rows.read_views(views, key_of(entity))
+        return [self._found(view, packed, now_us) for view, packed in zip(views, rows, strict=True)]
+
+    def _found(
+        self, view: str, packed: bytes | None, now_us: int, names: Sequence[str] | None = None
+    ) -> FoundRow | None:
+        layout = self.layout(view)
         if packed is None:
             self.check_not_empty(view)
             return None

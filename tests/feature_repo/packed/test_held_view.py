@@ -25,7 +25,30 @@ def world(request, tmp_path, redis_url, monkeypatch):
     store = open_world(request.param, tmp_path, redis_url, [user, counts])
     target, config = online(store)
     reader = PackedReader(target.rows(config))
-    return store, reader, HeldView(reader, "counts", ["x", "n"])
+    return store, reader, Held(reader)
+
+
+class Held:
+    """A view that holds a thousand entities, asked by id."""
+
+    def __init__(self, reader):
+        self.ids = [*fresh_ids(1_000), "a b", "[x]", "", "u"]
+        self.view = HeldView(reader, "counts", ["x", "n"], self.ids)
+        self.left = iter(self.ids)
+
+    @property
+    def held(self):
+        """What it holds now."""
+        return self.view.held
+
+    def some(self, n):
+        """Some of its entities that no test has asked for yet."""
+        return [next(self.left) for _ in range(n)]
+
+    def read_matrix(self, ids, *, now_us, read="read_matrix"):
+        """Rows by id."""
+        places = np.array([self.ids.index(each) for each in ids], dtype=np.int32)
+        return getattr(self.view, read)(places, now_us=now_us)
 
 
 def row(n, x=0.5):
@@ -47,7 +70,7 @@ def assert_same(world, ids, now_us=T0_US):
 def test_what_is_written_is_read_at_once(world):
     """New rows, newer ones, older ones that lose, deleted ones, and a view written anew."""
     store, reader, held = world
-    ids = [*fresh_ids(4), "a b", "[x]", ""]
+    ids = [*held.some(4), "a b", "[x]", ""]
     write(store, counts, [(key, row(n, None), T0, None) for n, key in enumerate(ids[:5])])
     assert_same(world, [*ids, *ids])
     assert held.held is not None
@@ -65,7 +88,7 @@ def test_what_is_written_is_read_at_once(world):
 def test_time_to_live_is_applied_to_what_is_held(world):
     """Without reading anything again a row expires."""
     store, _, held = world
-    (key,) = fresh_ids(1)
+    (key,) = held.some(1)
     write(store, counts, [(key, row(1), T0, None)])
     hour = 3_600_000_000
     assert_same(world, [key], T0_US + hour)
@@ -79,7 +102,7 @@ def test_time_to_live_is_applied_to_what_is_held(world):
 @given(batches=st.lists(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), max_size=4), max_size=4))
 def test_any_writes_are_read(world, batches):
     """Versions of five users in any order, read after each batch."""
-    ids = fresh_ids(5)
+    ids = world[2].some(5)
     for batch in batches:
         rows = [
             (ids[who], row(10 * who + event), T0 + event * timedelta(seconds=1), None) for who, event in batch
@@ -91,7 +114,7 @@ def test_any_writes_are_read(world, batches):
 def test_a_view_that_keeps_changing_is_read_from_the_store(world, monkeypatch):
     """Until the pause is over: what is held is old then, what is read is not."""
     store, _, held = world
-    (key,) = fresh_ids(1)
+    (key,) = held.some(1)
     write(store, counts, [(key, row(1), T0, None)])
     monkeypatch.setattr(held_view, "RELOAD_S", 1e9)
     assert_same(world, [key])
@@ -139,3 +162,31 @@ def test_a_changed_time_to_live_counts_at_once(world):
     assert not held.read_matrix(["u"], now_us=late).found[0]
     store.apply([view_of("counts", {"n": "Int64", "x": "Float32"}, ttl=timedelta(hours=3))])
     assert held.read_matrix(["u"], now_us=late).found[0]
+
+
+def test_what_was_held_last_outlives_the_store(world):
+    """Without asking the store, as of now: an expired row is none; nothing held is nothing."""
+    store, reader, held = world
+    assert held.read_matrix(["u"], now_us=T0_US, read="last_matrix") is None
+    write(store, counts, [("u", row(1), T0, None)])
+    assert_same(world, ["u"])
+    before = held.read_matrix(["u"], now_us=T0_US)
+    reader.rows.drop("counts")
+    with pytest.raises(PackedStoreError, match="counts"):
+        held.read_matrix(["u"], now_us=T0_US)
+    last = held.read_matrix(["u"], now_us=T0_US, read="last_matrix")
+    assert last.values.tolist() == before.values.tolist() == [[0.5, 1.0]]
+    late = held.read_matrix(["u"], now_us=T0_US + 2 * 3_600_000_000, read="last_matrix")
+    assert not late.found[0]
+
+
+def test_a_view_has_expired_when_its_newest_row_has(world):
+    """Told with the time of that row; not while one row still holds, nor of rows that nobody holds."""
+    store, _, held = world
+    hour = 3_600_000_000
+    first, second = held.some(2)
+    assert held.view.expired_us(T0_US + 9 * hour) is None
+    write(store, counts, [(first, row(1), T0, None), (second, row(2), T0 + timedelta(hours=1), None)])
+    assert_same(world, [first, second])
+    assert held.view.expired_us(T0_US + 2 * hour) is None
+    assert held.view.expired_us(T0_US + 2 * hour + 1) == T0_US + hour
