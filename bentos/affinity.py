@@ -7,6 +7,7 @@ says most about what they have not yet bought of it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ def _item_groups(release: Release) -> Groups:
 class Combinations:
     """The distinct combinations of groups: few beside the items, so that sums over groups are short."""
 
-    codes: Mapping[str, NDArray[np.intp]]  # (n_combinations,) by kind of group
+    groups: NDArray[np.intp]  # (n_kinds, n_combinations) numbered as one
     of_item: NDArray[np.intp]  # (n_items,) each item's combination
 
 
@@ -48,11 +49,8 @@ def combinations(release: Release) -> Combinations:
 
 
 def _combinations(release: Release) -> Combinations:
-    groups = item_groups(release)
-    codes = np.stack([getattr(groups, name) for name in GROUPS])
-    distinct, of_item = np.unique(codes, axis=1, return_inverse=True)
-    rows = {name: row.astype(np.intp) for name, row in zip(GROUPS, distinct, strict=True)}
-    return Combinations(rows, of_item.ravel().astype(np.intp))
+    distinct, of_item = np.unique(item_groups(release).joint, axis=0, return_inverse=True)
+    return Combinations(np.ascontiguousarray(distinct.T), of_item.ravel().astype(np.intp))
 
 
 def shop_share(codes: Positions, baskets: Floats) -> Floats:
@@ -62,39 +60,49 @@ def shop_share(codes: Positions, baskets: Floats) -> Floats:
     return np.asarray(counts / counts.sum(), dtype=np.float32)
 
 
-def shop_shares(release: Release) -> dict[str, Floats]:
-    """The shop's shares by kind of group."""
-    return {name: release.arrays[f"shop_share_{name}"] for name in GROUPS}
+def shop_shares(release: Release) -> Floats:
+    """The shop's shares of all groups, numbered as one: (n_groups,)."""
+    return release.once("shop_shares", _shop_shares)
 
 
-Raised = Mapping[str, tuple[Positions, Floats]]  # by kind of group: those bought from, and how far raised
+def _shop_shares(release: Release) -> Floats:
+    return joined({name: release.arrays[f"shop_share_{name}"] for name in GROUPS})
 
 
-def raised_groups(past: PastPurchases, groups: Groups, shop: Mapping[str, Floats]) -> Raised:
-    """What `raised` says of every kind of group."""
-    return {name: raised(past, getattr(groups, name), shop[name]) for name in GROUPS}
+def joined(by_kind: Mapping[str, Floats]) -> Floats:
+    """Values of the groups of each kind, as one."""
+    return np.concatenate([by_kind[name] for name in GROUPS])
 
 
-def lifts(past: PastPurchases, own: Raised, shop: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Logarithm of the shopper's share over the shop's, (n_groups,) by kind of group; 0 without a past.
+def by_kind(groups: Groups, values: Floats) -> dict[str, Floats]:
+    """Values of all groups, by their kind: `joined` undone."""
+    return dict(zip(GROUPS, np.split(values, groups.starts[1:-1]), strict=True))
 
-    `shop` are the shop's shares by kind of group, as `shop_share` makes them, `own` the shopper's
-    `raised_groups`: all others have the lift of a group that was never bought.
+
+Raised = tuple[NDArray[np.intp], Floats]  # groups bought from, increasing, and how far each is raised
+
+
+def lifts(past: PastPurchases, own: Raised, n_groups: int) -> Floats:
+    """Logarithm of the shopper's share over the shop's, (n_groups,) of all kinds as one; 0 without a past.
+
+    `own` are the shopper's `raised` groups: all others have the lift of a group that was never bought.
     """
-    found, nothing = {}, np.float32(np.log(PRIOR / (float(past.decayed.sum()) + PRIOR)))
-    for name in GROUPS:
-        bought, lift = own[name]
-        found[name] = np.full(len(shop[name]), nothing, dtype=np.float32)
-        found[name][bought] += lift
+    found = np.full(n_groups, np.log(PRIOR / (float(past.decayed.sum()) + PRIOR)), dtype=np.float32)
+    bought, lift = own
+    found[bought] += lift
     return found
 
 
-def raised(past: PastPurchases, codes: Positions, share: Floats) -> tuple[Positions, Floats]:
-    """Groups of one kind that the shopper bought from, and how far each lift is above one never bought.
+def raised(past: PastPurchases, codes: NDArray[np.integer[Any]], share: Floats) -> Raised:
+    """Groups that the shopper bought from, and how far each lift is above one of a group never bought.
 
-    `codes` (n_items,) are the items' groups, `share` (n_groups,) the shop's. Unlike `lifts` it is zero, and
-    left out, where nothing was bought, so that a sum over a shopper's groups is short.
+    `codes` are the items' groups, (n_items,) of one kind or (n_items, n_kinds) numbered as one, `share`
+    (n_groups,) the shop's. Unlike `lifts` it is zero, and left out, where nothing was bought, so that a sum
+    over a shopper's groups is short.
     """
-    counts = np.bincount(codes[past.items], weights=past.decayed)
-    own = np.flatnonzero(counts)
-    return own.astype(np.int32), np.log1p(counts[own].astype(np.float32) / (np.float32(PRIOR) * share[own]))
+    own = codes[past.items]
+    weights = np.repeat(past.decayed, own.shape[1]) if own.ndim > 1 else past.decayed
+    counts = np.bincount(own.ravel(), weights=weights)
+    bought = np.flatnonzero(counts)
+    lift = np.log1p(counts[bought].astype(np.float32) / (np.float32(PRIOR) * share[bought]))
+    return bought, lift.astype(np.float32, copy=False)

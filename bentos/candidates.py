@@ -5,13 +5,12 @@ learned sum of the other sources, are the candidates; each keeps every source's 
 all opinions and the answer can say which sources would have brought it.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from bentos.affinity import item_groups, lifts, raised_groups, shop_shares
+from bentos.affinity import item_groups, lifts, raised, shop_shares
 from bentos.factors import shopper_factors
 from bentos.index import best
 from bentos.neighbours import neighbours
@@ -81,7 +80,7 @@ class Opinions:
     release: Release
     past: PastPurchases
     knows: bool  # whether there is a past or an interest to go by
-    group_lifts: Mapping[str, Floats]  # (n_groups,) by kind of group
+    group_lifts: Floats  # (n_groups,) of all kinds of groups as one
     near: tuple[Positions, Floats]  # items that neighbours bought, and their shares
     factors: Floats  # (n_factors,) the shopper's
     query: Floats  # (n_taste,) the shopper's side of the two towers
@@ -111,19 +110,19 @@ class Opinions:
 
     def of(self, short: Shortlist) -> tuple[Floats, Floats]:
         """Scores (n, n_sources) and lifts (n, n_kinds of groups) of some items; NaN for no opinion."""
-        items, groups, knows = short.items, item_groups(self.release), self.knows
-        lifted = [self.group_lifts[name][getattr(groups, name)[items]] for name in GROUPS]
+        items, knows = short.items, self.knows
+        lifted = self.group_lifts[item_groups(self.release).joint[items]]
         nothing = np.full(len(items), np.nan, dtype=np.float32)
         scores = {
             "buy_again": looked_up(items, self.past.items, self.past.decayed),
             "two_tower": short.two_tower,
             "co_purchase": short.co_purchase if knows else nothing,
             "neighbours": looked_up(items, *self.near),
-            "affinity": np.asarray(sum(lifted), dtype=np.float32) if knows else nothing,
+            "affinity": lifted.sum(axis=1) if knows else nothing,
             "top_sellers": self.release.arrays["popularity"][items],
             "pool": short.pool,
         }
-        return np.stack([scores[name] for name in SOURCES], axis=1), np.stack(lifted, axis=1)
+        return np.stack([scores[name] for name in SOURCES], axis=1), lifted
 
     @cached_property
     def _whole(self) -> tuple[Floats, Floats]:
@@ -162,13 +161,13 @@ def looked_up(items: Positions, known: Positions, values: Floats) -> Floats:
 def opinions(release: Release, shopper: Shopper) -> Opinions:
     """Ask every source; each hears of the shopper's interest, but for their own purchases."""
     heard, shop = shopper.heard, shop_shares(release)
-    own = raised_groups(heard.past, item_groups(release), shop)
+    own = raised(heard.past, item_groups(release).joint, shop)
     factors = shopper_factors(release, heard.past)
     return Opinions(
         release=release,
         past=shopper.past,
         knows=bool(heard.past.items.size),
-        group_lifts=lifts(heard.past, own, shop),
+        group_lifts=lifts(heard.past, own, len(shop)),
         near=neighbours(release, factors),
         factors=factors,
         query=query_of(release, heard, own),

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from bentos.affinity import item_groups, lifts, raised_groups, shop_shares
+from bentos.affinity import item_groups, lifts, raised
 from bentos.index import best
 from bentos.release import Release
 from bentos.shopper import Shopper
@@ -42,9 +42,9 @@ def buy_again(release: Release, shopper: Shopper) -> Floats:
 
 def category_affinity(release: Release, shopper: Shopper) -> Floats:
     """Recent popularity times the shopper's share of the item's category over the shop's own share."""
-    groups = item_groups(release)
-    shop = shop_shares(release)
-    lift = np.exp(lifts(shopper.past, raised_groups(shopper.past, groups, shop), shop)["categories"])
+    groups, shares = item_groups(release), release.arrays["shop_share_categories"]
+    own = raised(shopper.past, groups.categories, shares)
+    lift = np.exp(lifts(shopper.past, own, len(shares)))
     return np.asarray(release.arrays["popularity"] * lift[groups.categories], dtype=np.float32)
 
 

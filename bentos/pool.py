@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bentos.affinity import combinations
+from bentos.affinity import combinations, item_groups
 from bentos.release import Release
 from feature_repo.pair_features import GROUPS, Floats, Positions
 
@@ -59,23 +59,33 @@ def _appeal(arrays: Mapping[str, NDArray[Any]]) -> Floats:
     return np.asarray(arrays["pool_weights"][: len(APPEAL)] @ arrays["appeal_inputs"], dtype=np.float32)
 
 
-def cheap_part(release: Release, group_lifts: Mapping[str, Floats], near: tuple[Positions, Floats]) -> Floats:
+def group_weights(release: Release) -> Floats:
+    """The pool's weight of each group's lift, (n_groups,) of all kinds as one."""
+    return release.once("group_weights", _group_weights)
+
+
+def _group_weights(release: Release) -> Floats:
+    weights = release.arrays["pool_weights"][len(APPEAL) : len(APPEAL) + len(GROUPS)]
+    return np.repeat(weights, list(item_groups(release).sizes.values())).astype(np.float32)
+
+
+def cheap_part(release: Release, group_lifts: Floats, near: tuple[Positions, Floats]) -> Floats:
     """What the pool makes of all inputs but those that need an inner product with each item: (n_items,).
 
-    `group_lifts` are the shopper's lifts per group by kind, `near` the neighbours' items and shares. Sums
-    over groups are made for each combination of groups, and logarithms of shares where there are shares.
+    `group_lifts` (n_groups,) are the shopper's lifts of all groups, `near` the neighbours' items and shares.
+    Sums over groups are made for each combination of groups, and logarithms of shares where there are shares.
     """
-    weights = dict(zip(INPUTS, release.arrays["pool_weights"], strict=True))
-    groups = combinations(release)
-    lifted = np.zeros(len(groups.codes["lines"]), dtype=np.float32)
-    for name in GROUPS:
-        lifted += (weights[name] * group_lifts[name]).take(groups.codes[name])
-    found = appeal(release) + lifted.take(groups.of_item)
+    groups, weighted = combinations(release), group_weights(release) * group_lifts
+    lifted = weighted.take(groups.groups[0])
+    for of_kind in groups.groups[1:]:
+        lifted += weighted.take(of_kind)
+    weight, floor = release.arrays["pool_weights"][INPUTS.index("neighbours")], PERSONAL["neighbours"]
+    nothing = weight * logarithm(np.zeros(1, dtype=np.float32), floor)
+    lifted += nothing
+    found = lifted.take(groups.of_item)
+    found += appeal(release)
     items, shares = near
-    floor = PERSONAL["neighbours"]
-    nothing = logarithm(np.zeros(1, dtype=np.float32), floor)
-    found += weights["neighbours"] * nothing
-    found[items] += weights["neighbours"] * (logarithm(shares, floor) - nothing)
+    found[items] += weight * logarithm(shares, floor) - nothing
     return np.asarray(found, dtype=np.float32)
 
 

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bentos.affinity import Raised
+from bentos.affinity import Raised, item_groups
 from bentos.release import Release
 from bentos.shopper import Shopper
-from feature_repo.pair_features import Floats, PastPurchases, Positions
+from feature_repo.pair_features import GROUPS, Floats, PastPurchases, Positions
 
 CLIP = 3.0  # two-tower discover recall@100 on cut 43: .0616 with, .0588 without
 SALES = ("item_baskets_7d", "item_baskets_28d", "item_baskets_91d", "item_baskets_182d")
-KINDS = ("categories", "types", "manufacturers", "lines", "variants")  # of groups that taste is summed over
+KINDS = GROUPS[1:]  # of groups that taste is summed over: departments are too wide
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -47,16 +47,22 @@ def query_inputs(shopper: Shopper, text_vectors: Floats, categories: Positions, 
     return np.concatenate([known, shopper.department_shares, numbers]).astype(np.float32)
 
 
-def taste(own: Raised, vectors: Arrays) -> Floats:
+def taste_vectors(release: Release) -> Floats:
+    """Places of the groups of KINDS in the taste space: (n_groups_of_kinds, n_taste)."""
+    return release.once(
+        "taste_vectors", lambda made: np.concatenate([made.arrays[f"taste_{kind}"] for kind in KINDS])
+    )
+
+
+def taste(own: Raised, vectors: Floats, start: int) -> Floats:
     """The shopper's lifts over all groups, summed in the taste space: (n_taste,), zero without a past.
 
-    `own` are the shopper's raised groups, `vectors` (n_groups, n_taste) the groups' places, by kind of group.
+    `own` are the shopper's raised groups, all kinds as one, `vectors` (n_groups_of_kinds, n_taste) the places
+    of those from number `start` on.
     """
-    found = np.zeros(next(iter(vectors.values())).shape[1], dtype=np.float32)
-    for kind in KINDS:
-        bought, lift = own[kind]
-        found += lift @ vectors[kind][bought]
-    return found
+    bought, lift = own
+    first = int(np.searchsorted(bought, start))
+    return np.asarray(lift[first:] @ vectors[bought[first:] - start], dtype=np.float32)
 
 
 def standardised(inputs: Floats, mean: Floats, scale: Floats) -> Floats:
@@ -105,7 +111,8 @@ def query_of(release: Release, shopper: Shopper, own: Raised) -> Floats:
     inputs = query_inputs(
         shopper, arrays["text_vectors"], catalogue.categories, len(catalogue.category_names)
     )
-    return query_body(inputs, taste(own, {kind: arrays[f"taste_{kind}"] for kind in KINDS}), arrays)
+    start = item_groups(release).starts[len(GROUPS) - len(KINDS)]
+    return query_body(inputs, taste(own, taste_vectors(release), start), arrays)
 
 
 def two_tower(

@@ -6,6 +6,7 @@ baskets that held them, decayed counts as of the request, days since the last pu
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,17 @@ class Groups:
         kinds = {kind: getattr(self, kind) for kind in GROUPS}
         return {kind: int(codes.max()) + 1 if codes.size else 0 for kind, codes in kinds.items()}
 
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """First number of each kind where all kinds are numbered as one, and the number of all groups."""
+        return tuple(accumulate(self.sizes.values(), initial=0))
+
+    @cached_property
+    def joint(self) -> NDArray[np.intp]:
+        """Groups of every item, numbered as one: (n_items, n_kinds)."""
+        columns = [getattr(self, kind) + start for kind, start in zip(GROUPS, self.starts, strict=False)]
+        return np.stack(columns, axis=1).astype(np.intp)
+
 
 @dataclass(frozen=True)
 class PastPurchases:
@@ -71,14 +83,6 @@ def group_shares(past: PastPurchases, codes: Positions, size: int) -> Floats:
     """Share of the decayed purchases that falls to each group: (size,), all zero without a past."""
     sums = np.bincount(codes[past.items], weights=past.decayed, minlength=size)
     return (sums / max(float(past.decayed.sum()), 1e-9)).astype(np.float32)
-
-
-def group_days_since(past: PastPurchases, codes: Positions, size: int) -> Floats:
-    """Days since anything of each group was bought: (size,), NaN where nothing was."""
-    days = np.full(size, np.inf, dtype=np.float32)
-    np.minimum.at(days, codes[past.items], past.days_since)
-    days[np.isinf(days)] = np.nan
-    return days
 
 
 def _own(past: PastPurchases, candidates: Positions) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
@@ -115,18 +119,22 @@ def pair_features(past: PastPurchases, groups: Groups, candidates: Positions, te
     else:
         matrix[:, :2] = 0
         matrix[:, 2:8] = nothing
-    column = 8
-    for kind in GROUPS:
-        codes = getattr(groups, kind)
-        matrix[:, column] = group_shares(past, codes, groups.sizes[kind])[codes[candidates]]
-        column += 1
-    for kind in SINCE:
-        codes = getattr(groups, kind)
-        matrix[:, column] = group_days_since(past, codes, groups.sizes[kind])[codes[candidates]]
-        column += 1
-    for kind in COUNTED:
-        codes = getattr(groups, kind)
-        held = np.bincount(codes[past.items], minlength=groups.sizes[kind])
-        matrix[:, column] = held[codes[candidates]]
-        column += 1
+    matrix[:, 8:] = group_features(past, groups, candidates)
     return matrix
+
+
+def group_features(past: PastPurchases, groups: Groups, candidates: Positions) -> Floats:
+    """What the past says of the candidates' groups: (n_candidates, n) as PAIR_FEATURES has them at its end.
+
+    Sums over all kinds of groups are made at once: a request has many more calls than numbers.
+    """
+    own, asked = groups.joint[past.items], groups.joint[candidates]
+    size, since, counted = groups.starts[-1], list(map(GROUPS.index, SINCE)), list(map(GROUPS.index, COUNTED))
+    sums = np.bincount(own.ravel(), weights=np.repeat(past.decayed, len(GROUPS)), minlength=size)
+    shares = (sums / max(float(past.decayed.sum()), 1e-9)).astype(np.float32)
+    days = np.full(size, np.inf, dtype=np.float32)
+    np.minimum.at(days, own[:, since].ravel(), np.repeat(past.days_since, len(since)))
+    days[np.isinf(days)] = np.nan
+    held = np.bincount(own[:, counted].ravel(), minlength=size)
+    counts = held[asked[:, counted]].astype(np.float32)
+    return np.concatenate([shares[asked], days[asked[:, since]], counts], axis=1)

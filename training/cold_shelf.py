@@ -3,13 +3,13 @@
 Facts come from the tables and from text, so that also items that were never sold have them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 
-from bentos.affinity import lifts, raised_groups, shop_share
+from bentos.affinity import joined, lifts, raised, shop_share
 from feature_repo.pair_features import GROUPS, Floats, Groups, PastPurchases, Positions
 from feature_repo.positions import positions_of
 from training.fit import Sources
@@ -48,15 +48,15 @@ class Shelf:
 
     items: Positions  # (n_cold,) in the world, sorted
     groups: Groups  # of the whole world
-    shop: Mapping[str, Floats]  # shares by kind of group
+    shop: Floats  # (n_groups,) shares of all kinds of groups as one
     appeal: Floats  # (2 * n_kinds, n_cold) the same for everybody: demand, then size, of each group
     text: TextAffinity
 
     def inputs(self, past: PastPurchases) -> Floats:
         """What speaks for each item to one shopper: (n_inputs, n_cold), rows as INPUTS."""
-        lifted = lifts(past, raised_groups(past, self.groups, self.shop), self.shop)
-        own = [lifted[name][getattr(self.groups, name)[self.items]] for name in GROUPS]
-        return np.concatenate([np.stack(own), self.appeal, self.text.lifts(past)[None]], dtype=np.float32)
+        lifted = lifts(past, raised(past, self.groups.joint, self.shop), len(self.shop))
+        own = lifted[self.groups.joint[self.items]].T
+        return np.concatenate([own, self.appeal, self.text.lifts(past)[None]], dtype=np.float32)
 
 
 def shelf_of(shop: Shop, window: Window, ids: Sequence[str]) -> Shelf:
@@ -71,7 +71,7 @@ def shelf_of(shop: Shop, window: Window, ids: Sequence[str]) -> Shelf:
     return Shelf(
         items=items,
         groups=groups,
-        shop={name: shop_share(code, quarter) for name, code in zip(GROUPS, codes, strict=True)},
+        shop=joined({name: shop_share(code, quarter) for name, code in zip(GROUPS, codes, strict=True)}),
         appeal=np.log1p(np.stack([*demand, *size])).astype(np.float32),
         text=TextAffinity.of(world.text_vectors, shop.text_codes, quarter, items),
     )

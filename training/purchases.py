@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bentos.affinity import raised, shop_share
+from bentos.affinity import Raised, raised, shop_share
 from bentos.factors import folded, gram
 from bentos.towers import KINDS, SALES, query_inputs
 from feature_repo.pair_features import Floats, Groups, Positions
@@ -95,7 +95,7 @@ def week_factors(sources: "Sources", world: World, split: Split, threads: int) -
     return np.stack(found), fit.astype(np.int32)
 
 
-def sparse(rows: list[tuple[Positions, Floats]], width: int) -> Any:
+def sparse(rows: list[Raised], width: int) -> Any:
     """Rows of (columns, values) as a CSR matrix (n_rows, width)."""
     from scipy.sparse import csr_matrix
 
@@ -122,7 +122,7 @@ def queries_of(
     baskets = items.numbers[..., items.names.index("item_baskets_91d")]
     shares = {kind: [shop_share(getattr(groups, kind), each) for each in baskets] for kind in KINDS}
     inputs, folds = [], np.zeros((len(users), factors.shape[2]), dtype=np.float32)
-    lifts: dict[str, list[tuple[Positions, Floats]]] = {kind: [] for kind in KINDS}
+    lifts: dict[str, list[Raised]] = {kind: [] for kind in KINDS}
     for row, instant in enumerate(instants.tolist()):
         who = shopper_at(users, row, datetime.fromtimestamp(users.instants[row] / 1e6, tz=UTC))
         inputs.append(

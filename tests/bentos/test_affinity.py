@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_release import NOW, user_row
 
-from bentos.affinity import PRIOR, item_groups, lifts, raised_groups, shop_share
+from bentos.affinity import PRIOR, by_kind, item_groups, joined, lifts, raised, shop_share
 from bentos.shopper import NOBODY, shopper
 from feature_repo.pair_features import GROUPS, Groups, PastPurchases
 
@@ -15,7 +15,8 @@ N_ITEMS = 60
 
 def told(past, groups, shop):
     """The lifts of a past."""
-    return lifts(past, raised_groups(past, groups, shop), shop)
+    shares = joined(shop)
+    return by_kind(groups, lifts(past, raised(past, groups.joint, shares), len(shares)))
 
 
 def random_groups(rng):

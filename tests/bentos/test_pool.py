@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny_release import N_ITEMS, NOW, user_row
 
-from bentos.affinity import item_groups
+from bentos.affinity import item_groups, joined
 from bentos.candidates import opinions
 from bentos.index import best
 from bentos.pool import APPEAL, INPUTS, cheap_part, dear_part, inputs, logarithm
@@ -42,7 +42,7 @@ def per_item(release, lifts):
 def pool_scores(release, lifts, scores):
     """Both parts of the pool, with neighbours' items and shares as the source tells them."""
     items = np.flatnonzero(scores["neighbours"] > 0).astype(np.int32)
-    cheap = cheap_part(release, lifts, (items, scores["neighbours"][items]))
+    cheap = cheap_part(release, joined(lifts), (items, scores["neighbours"][items]))
     return cheap + dear_part(release, scores["co_purchase"], scores["two_tower"])
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny_release import N_CATEGORIES, N_TEXT, NOW, user_row
 
-from bentos.affinity import PRIOR, item_groups, raised, raised_groups, shop_shares
+from bentos.affinity import PRIOR, item_groups, joined, raised
 from bentos.candidates import opinions
 from bentos.factors import shopper_factors
 from bentos.shopper import shopper
@@ -21,7 +21,7 @@ from bentos.towers import (
     standardised,
     taste,
 )
-from feature_repo.pair_features import Groups, PastPurchases
+from feature_repo.pair_features import GROUPS, Groups, PastPurchases
 
 HAND = {
     "item_kernel_1": np.array([[1, -1], [0, 2]], np.float32),
@@ -77,7 +77,7 @@ def test_a_raised_group_is_its_lift_over_one_never_bought():
 def test_taste_sums_lifts_over_groups_of_every_kind():
     """By a loop over kinds and groups; nothing bought is no taste."""
     rng = np.random.default_rng(4)
-    codes = {kind: rng.integers(0, 3, 6).astype(np.int32) for kind in (*KINDS, "departments")}
+    codes = {kind: rng.permutation([0, 0, 1, 1, 2, 2]).astype(np.int32) for kind in GROUPS}
     shop = {kind: rng.dirichlet([1, 1, 1]).astype(np.float32) for kind in KINDS}
     vectors = {kind: rng.normal(size=(3, 2)).astype(np.float32) for kind in KINDS}
     past, expected = past_of([1, 3, 4], [2, 1, 4]), np.zeros(2)
@@ -86,9 +86,10 @@ def test_taste_sums_lifts_over_groups_of_every_kind():
             count = sum(past.decayed[codes[kind][past.items] == group])
             expected += math.log(1 + count / (PRIOR * shop[kind][group])) * vectors[kind][group]
     shop["departments"] = np.ones(3, np.float32) / 3
+    places, groups = np.concatenate([vectors[kind] for kind in KINDS]), Groups(**codes)
     for bought, sums in ((past, expected), (past_of([], []), [0, 0])):
-        own = raised_groups(bought, Groups(**codes), shop)
-        np.testing.assert_allclose(taste(own, vectors), sums, rtol=1e-4)
+        own = raised(bought, groups.joint, joined(shop))
+        np.testing.assert_allclose(taste(own, places, groups.starts[1]), sums, rtol=1e-4)
 
 
 def test_profile_is_mean_direction_and_log_counts():
@@ -137,8 +138,12 @@ def test_score_is_the_inner_product_of_a_plain_loop(release, seed):
     centred = zip(raw.tolist(), drawn["query_mean"].tolist(), drawn["query_scale"].tolist(), strict=True)
     x = [max(-CLIP, min(CLIP, (value - mean) * scale)) for value, mean, scale in centred]
     first = [max(0.0, value) for value in layer(x, drawn, 1)]
-    places = {kind: drawn[f"taste_{kind}"] for kind in KINDS}
-    tasted = taste(raised_groups(who.past, item_groups(random), shop_shares(random)), places)
+    groups, shares = item_groups(random), random.arrays
+    tasted = np.zeros(drawn["query_map"].shape[0])
+    for kind in KINDS:
+        bought, lift = raised(who.past, getattr(groups, kind), shares[f"shop_share_{kind}"])
+        for group, by in zip(bought, lift, strict=True):
+            tasted += by * drawn[f"taste_{kind}"][group]
     body = [
         value + float(tasted @ drawn["query_map"][:, n]) for n, value in enumerate(layer(first, drawn, 2))
     ]
