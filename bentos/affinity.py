@@ -37,10 +37,24 @@ def _item_groups(release: Release) -> Groups:
 
 @dataclass(frozen=True)
 class Combinations:
-    """The distinct combinations of groups: few beside the items, so that sums over groups are short."""
+    """The distinct combinations of groups: few beside the items, so that sums over groups are short.
 
-    groups: NDArray[np.intp]  # (n_kinds, n_combinations) numbered as one
+    Those of all kinds but the narrowest, which are fewer still, are summed first.
+    """
+
+    wide: NDArray[np.intp]  # (n_kinds - 1, n_wide) groups, all kinds numbered as one
+    wide_of: NDArray[np.intp]  # (n_combinations,)
+    narrow: NDArray[np.intp]  # (n_combinations,) groups of the last kind
     of_item: NDArray[np.intp]  # (n_items,) each item's combination
+
+    def sums(self, values: Floats) -> Floats:
+        """Sums of values (n_groups,) over the groups of each combination: (n_combinations,)."""
+        wide: Floats = values.take(self.wide[0])
+        for groups in self.wide[1:]:
+            wide += values.take(groups)
+        found: Floats = wide.take(self.wide_of)
+        found += values.take(self.narrow)
+        return found
 
 
 def combinations(release: Release) -> Combinations:
@@ -50,7 +64,13 @@ def combinations(release: Release) -> Combinations:
 
 def _combinations(release: Release) -> Combinations:
     distinct, of_item = np.unique(item_groups(release).joint, axis=0, return_inverse=True)
-    return Combinations(np.ascontiguousarray(distinct.T), of_item.ravel().astype(np.intp))
+    wide, wide_of = np.unique(distinct[:, :-1], axis=0, return_inverse=True)
+    return Combinations(
+        wide=np.ascontiguousarray(wide.T),
+        wide_of=wide_of.ravel(),
+        narrow=np.ascontiguousarray(distinct[:, -1]),
+        of_item=of_item.ravel(),
+    )
 
 
 def shop_share(codes: Positions, baskets: Floats) -> Floats:

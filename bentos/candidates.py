@@ -17,7 +17,7 @@ from bentos.neighbours import neighbours
 from bentos.pool import INPUTS, cheap_part, dear_part
 from bentos.release import Release
 from bentos.shopper import Shopper
-from bentos.towers import query_of, sales, two_tower
+from bentos.towers import item_vectors, query_of, sales, two_tower
 from feature_repo.pair_features import GROUPS, Floats, PastPurchases, Positions
 
 TASKS = ("all", "discover")
@@ -48,16 +48,14 @@ class Candidates:
 
     def sources_of(self, row: int) -> tuple[str, ...]:
         """Names of the sources that hold one candidate for one of their best, the surest first."""
-        places = self.ranks[row]
-        order = np.argsort(places, kind="stable")
-        return tuple(
-            SOURCES[place] for place in order if places[place] < BROUGHT and SOURCES[place] != "pool"
-        )
+        places = enumerate(self.ranks[row].tolist())
+        held = sorted((place, n) for n, place in places if place < BROUGHT and SOURCES[n] != "pool")
+        return tuple(SOURCES[n] for _, n in held)
 
 
 @dataclass(frozen=True)
 class Shortlist:
-    """The items that could be drawn, and the shopper's own, with what takes an inner product each."""
+    """The items that could be drawn, with what takes an inner product each."""
 
     items: Positions  # (n,) in catalogue order
     co_purchase: Floats  # (n,)
@@ -90,20 +88,18 @@ class Opinions:
         """The pool's score of every item without the inner products, but with the towers' part of sales."""
         return cheap_part(self.release, self.group_lifts, self.near) + pooled_sales(self.release)
 
-    def shortlist(self, n: int) -> Shortlist:
-        """The best `n` of the cheap part, and what the shopper bought."""
+    def shortlist(self, n: int, own: Positions) -> Shortlist:
+        """The best `n` of the cheap part that the shopper never bought, and `own` items that they did buy."""
         new = self.cheap.copy()
         new[self.past.items] = -np.inf
-        chosen = np.ones(len(new), dtype=bool)
-        if n < len(new):
-            chosen[:] = False
-            chosen[np.argpartition(new, len(new) - n)[len(new) - n :]] = True
-            chosen[self.past.items] = True
-        return self._shortlist(np.flatnonzero(chosen).astype(np.int32))
+        least = np.partition(new, len(new) - n)[len(new) - n] if n < len(new) else -np.inf
+        chosen = np.flatnonzero(new >= least if least > -np.inf else new > -np.inf)
+        return self._shortlist(np.sort(np.concatenate([chosen, own])).astype(np.int32))
 
     def _shortlist(self, items: Positions) -> Shortlist:
-        co_purchase = self.release.arrays["factor_items"][items] @ self.factors
-        towers = two_tower(self.release, self.query, co_purchase, items)
+        rows, n_factors = item_vectors(self.release).take(items, axis=0), len(self.factors)
+        co_purchase = rows[:, :n_factors] @ self.factors
+        towers = two_tower(self.release, rows[:, n_factors:] @ self.query, co_purchase, items)
         pool = self.cheap[items] - pooled_sales(self.release)[items]
         pool += dear_part(self.release, co_purchase, towers)
         return Shortlist(items, co_purchase, towers, pool)
@@ -186,9 +182,9 @@ def draw(
     past, own = shopper.past, np.empty(0, dtype=np.int32)
     if task == "all":
         own = past.items[best(past.decayed, round(REPURCHASES * size))]
-    short = thought.shortlist(max(SHORTLIST, SHORTLIST_TIMES * size))
+    short = thought.shortlist(max(SHORTLIST, SHORTLIST_TIMES * size), own)
     new = short.pool.copy()
-    new[np.searchsorted(short.items, past.items)] = -np.inf
+    new[np.searchsorted(short.items, own)] = -np.inf
     drawn = short.items[best(new, size - len(own))]
     items = np.sort(np.concatenate([own, drawn])).astype(np.int32)
     scores, lifted = thought.of(short.at(items))
@@ -197,7 +193,10 @@ def draw(
 
 def ranks(scores: Floats) -> Floats:
     """Place of each row in each column's descending order, 0 first: as `scores`, NaN for NaN."""
-    order = np.argsort(-scores, axis=0, kind="stable")  # NaN comes last
-    places = np.empty_like(scores)
-    np.put_along_axis(places, order, np.arange(len(scores), dtype=np.float32)[:, None], axis=0)
-    return np.where(np.isnan(scores), np.float32(np.nan), places)
+    columns = -scores.T  # a copy, each column's scores beside each other
+    places = np.empty_like(columns)
+    np.put_along_axis(
+        places, np.argsort(columns, axis=1, kind="stable"), np.arange(len(scores), dtype=np.float32)[None], 1
+    )
+    places[np.isnan(columns)] = np.nan  # they came last
+    return places.T

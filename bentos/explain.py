@@ -2,11 +2,9 @@
 
 import numpy as np
 
-from bentos.affinity import item_groups
 from bentos.candidates import Candidates
 from bentos.release import Release
 from bentos.shopper import Shopper
-from feature_repo.pair_features import group_shares
 
 # From this share of a shopper's purchases, a category is one "that you buy often".
 OFTEN = 0.02
@@ -23,11 +21,10 @@ def reason(release: Release, shopper: Shopper, candidates: Candidates, row: int)
     catalogue = release.catalogue
     category = readable(str(catalogue.category_names[catalogue.categories[item]]))
     sources = candidates.sources_of(row)
-    groups = item_groups(release)
     share = 0.0
     if past.items.size:
-        shares = group_shares(past, groups.categories, groups.sizes["categories"])
-        share = float(shares[groups.categories[item]])
+        alike = catalogue.categories[past.items] == catalogue.categories[item]
+        share = float(past.decayed[alike].sum()) / max(float(past.decayed.sum()), 1e-9)
     if share >= OFTEN:
         return f"New to you, from {category}, which you buy often"
     if past.items.size and {"two_tower", "co_purchase", "neighbours"} & set(sources):

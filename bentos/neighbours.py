@@ -6,9 +6,9 @@ the cost of a request does not grow with the shop.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bentos.factors import unit
 from bentos.release import Release
@@ -21,11 +21,10 @@ SHARPNESS = 4  # likeness is the cosine to this power; cut 43: recall@100 of the
 
 @dataclass(frozen=True)
 class Panel:
-    """What the panel bought, by item: the last purchase of item `items[n]` is the one at `ends[n]`."""
+    """What the panel bought, by item."""
 
     items: Positions  # (n_bought,) those that anybody bought, in the catalogue's order
-    ends: NDArray[np.intp]  # (n_bought,)
-    shoppers: NDArray[np.intp]  # (n_purchases,)
+    buyers: Any  # CSR (n_bought, n_panel): 1 where a shopper bought an item
 
 
 def panel_by_item(release: Release) -> Panel:
@@ -34,10 +33,15 @@ def panel_by_item(release: Release) -> Panel:
 
 
 def _panel_by_item(release: Release) -> Panel:
-    order = np.argsort(release.arrays["panel_items"], kind="stable")
-    items, counts = np.unique(release.arrays["panel_items"], return_counts=True)
-    shoppers = release.arrays["panel_shoppers"][order].astype(np.intp)
-    return Panel(items.astype(np.int32), np.cumsum(counts) - 1, shoppers)
+    from scipy.sparse import csr_array
+
+    items, row = np.unique(release.arrays["panel_items"], return_inverse=True)
+    shape = (len(items), len(release.arrays["panel_vectors"]))
+    bought = np.ones(len(row), dtype=np.float32)
+    return Panel(
+        items.astype(np.int32),
+        csr_array((bought, (row.ravel(), release.arrays["panel_shoppers"])), shape=shape),
+    )
 
 
 def neighbours(release: Release, factors: Floats) -> tuple[Positions, Floats]:
@@ -50,5 +54,4 @@ def neighbours(release: Release, factors: Floats) -> tuple[Positions, Floats]:
     total, panel = float(likeness.sum()), panel_by_item(release)
     if total <= 0.0 or not panel.items.size:
         return np.empty(0, np.int32), np.empty(0, np.float32)
-    sums = np.cumsum((likeness / np.float32(total))[panel.shoppers], dtype=np.float64)
-    return panel.items, np.diff(sums[panel.ends], prepend=0.0).astype(np.float32)
+    return panel.items, panel.buyers @ (likeness / np.float32(total))

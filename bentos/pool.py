@@ -75,10 +75,8 @@ def cheap_part(release: Release, group_lifts: Floats, near: tuple[Positions, Flo
     `group_lifts` (n_groups,) are the shopper's lifts of all groups, `near` the neighbours' items and shares.
     Sums over groups are made for each combination of groups, and logarithms of shares where there are shares.
     """
-    groups, weighted = combinations(release), group_weights(release) * group_lifts
-    lifted = weighted.take(groups.groups[0])
-    for of_kind in groups.groups[1:]:
-        lifted += weighted.take(of_kind)
+    groups = combinations(release)
+    lifted = groups.sums(group_weights(release) * group_lifts)
     weight, floor = release.arrays["pool_weights"][INPUTS.index("neighbours")], PERSONAL["neighbours"]
     nothing = weight * logarithm(np.zeros(1, dtype=np.float32), floor)
     lifted += nothing

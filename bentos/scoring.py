@@ -54,7 +54,11 @@ def matrix(release: Release, shopper: Shopper, candidates: Candidates, item_feat
         np.stack([release.arrays[name][items] for name in DEMAND], axis=1),
         shopper.department_shares[slots][:, None],
     ]
-    return np.concatenate(parts, axis=1, dtype=np.float32)
+    found, column = np.empty((n, sum(part.shape[1] for part in parts)), dtype=np.float32), 0
+    for part in parts:
+        found[:, column : column + part.shape[1]] = part
+        column += part.shape[1]
+    return found
 
 
 def margins(ranker: Any, rows: Floats) -> Floats:

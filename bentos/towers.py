@@ -115,15 +115,20 @@ def query_of(release: Release, shopper: Shopper, own: Raised) -> Floats:
     return query_body(inputs, taste(own, taste_vectors(release), start), arrays)
 
 
-def two_tower(
-    release: Release, query: Floats, co_purchase: Floats, items: Positions | slice = slice(None)
-) -> Floats:
-    """Inner products of a shopper with items, (n,), by default with all of the catalogue.
+def item_vectors(release: Release) -> Floats:
+    """Co-purchase factors and bodies of all items, side by side: a shopper meets both at once."""
+    return release.once(
+        "item_vectors",
+        lambda made: np.concatenate([made.arrays["factor_items"], made.arrays["item_bodies"]], axis=1),
+    )
 
-    `query` is their `query_of`, `co_purchase` (n,) the inner products of the co-purchase factors.
+
+def two_tower(release: Release, tasted: Floats, co_purchase: Floats, items: Positions) -> Floats:
+    """Inner products of a shopper with items, (n,), of what the parts give.
+
+    `tasted` (n,) are those of the items' bodies with the shopper's `query_of`, `co_purchase` (n,) those of
+    the co-purchase factors.
     """
-    arrays = release.arrays
-    found = arrays["item_bodies"][items] @ query
-    found += sales(release)[items]
-    found += arrays["query_factors"] * co_purchase
+    found = tasted + sales(release)[items]
+    found += release.arrays["query_factors"] * co_purchase
     return np.asarray(found, dtype=np.float32)

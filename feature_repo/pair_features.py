@@ -79,12 +79,6 @@ class PastPurchases:
             raise ValueError("PastPurchases.items must be strictly increasing positions")
 
 
-def group_shares(past: PastPurchases, codes: Positions, size: int) -> Floats:
-    """Share of the decayed purchases that falls to each group: (size,), all zero without a past."""
-    sums = np.bincount(codes[past.items], weights=past.decayed, minlength=size)
-    return (sums / max(float(past.decayed.sum()), 1e-9)).astype(np.float32)
-
-
 def _own(past: PastPurchases, candidates: Positions) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
     """Whether each candidate was bought before, and its place in the past (0 where it was not)."""
     if not past.items.size:
@@ -130,11 +124,13 @@ def group_features(past: PastPurchases, groups: Groups, candidates: Positions) -
     """
     own, asked = groups.joint[past.items], groups.joint[candidates]
     size, since, counted = groups.starts[-1], list(map(GROUPS.index, SINCE)), list(map(GROUPS.index, COUNTED))
+    found = np.empty((len(candidates), len(GROUPS) + len(since) + len(counted)), dtype=np.float32)
     sums = np.bincount(own.ravel(), weights=np.repeat(past.decayed, len(GROUPS)), minlength=size)
-    shares = (sums / max(float(past.decayed.sum()), 1e-9)).astype(np.float32)
+    found[:, : len(GROUPS)] = sums[asked] / max(float(past.decayed.sum()), 1e-9)
     days = np.full(size, np.inf, dtype=np.float32)
     np.minimum.at(days, own[:, since].ravel(), np.repeat(past.days_since, len(since)))
-    days[np.isinf(days)] = np.nan
-    held = np.bincount(own[:, counted].ravel(), minlength=size)
-    counts = held[asked[:, counted]].astype(np.float32)
-    return np.concatenate([shares[asked], days[asked[:, since]], counts], axis=1)
+    latest = days[asked[:, since]]
+    latest[np.isinf(latest)] = np.nan
+    found[:, len(GROUPS) : -len(counted)] = latest
+    found[:, -len(counted) :] = np.bincount(own[:, counted].ravel(), minlength=size)[asked[:, counted]]
+    return found

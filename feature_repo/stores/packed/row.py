@@ -84,10 +84,24 @@ def text_list(texts: Sequence[str | bytes]) -> bytes:
 
 def texts_of(packed: bytes) -> list[bytes]:
     """The texts of `text_list`."""
+    texts, ends = split_list(packed)
+    return [texts[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+def strings_of(packed: bytes) -> list[str]:
+    """The texts of `text_list` as strings: those of ASCII, as ids are, decoded in one go."""
+    texts, ends = split_list(packed)
+    if not texts.isascii():
+        return [text.decode() for text in texts_of(packed)]
+    whole = texts.decode("ascii")
+    return [whole[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+def split_list(packed: bytes) -> tuple[bytes, list[int]]:
+    """All texts of `text_list`, one after the other, and where each ends."""
     (count,) = struct.unpack_from("<I", packed)
     ends = np.frombuffer(packed, "<u4", count, 4).tolist()
-    texts = packed[4 + 4 * count :]
-    return [texts[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+    return packed[4 + 4 * count :], ends
 
 
 def unpack(layout: Layout, packed: bytes, names: Sequence[str] | None = None) -> dict[str, Any]:
@@ -123,7 +137,7 @@ def plain(kind: str, packed: bytes) -> Any:
     if kind == "STRING":
         return packed.decode()
     if kind == "STRING_LIST":
-        return [text.decode() for text in texts_of(packed)]
+        return strings_of(packed)
     return texts_of(packed) if kind == "BYTES_LIST" else packed
 
 
