@@ -79,7 +79,7 @@ class Opinions:
     past: PastPurchases
     knows: bool  # whether there is a past or an interest to go by
     group_lifts: Floats  # (n_groups,) of all kinds of groups as one
-    near: tuple[Positions, Floats]  # items that neighbours bought, and their shares
+    near: Floats  # (n_items,) neighbours' shares
     factors: Floats  # (n_factors,) the shopper's
     query: Floats  # (n_taste,) the shopper's side of the two towers
 
@@ -113,7 +113,7 @@ class Opinions:
             "buy_again": looked_up(items, self.past.items, self.past.decayed),
             "two_tower": short.two_tower,
             "co_purchase": short.co_purchase if knows else nothing,
-            "neighbours": looked_up(items, *self.near),
+            "neighbours": positive(self.near[items]),
             "affinity": lifted.sum(axis=1) if knows else nothing,
             "top_sellers": self.release.arrays["popularity"][items],
             "pool": short.pool,
@@ -142,6 +142,11 @@ def pooled_sales(release: Release) -> Floats:
     return release.once("pooled_sales", lambda made: made.arrays["pool_weights"][place] * sales(made))
 
 
+def positive(values: Floats) -> Floats:
+    """Values above zero, NaN for others."""
+    return np.where(values > 0, values, np.float32(np.nan))
+
+
 def looked_up(items: Positions, known: Positions, values: Floats) -> Floats:
     """Values of items where they are above zero, NaN for those that are not known: (n_items,).
 
@@ -150,8 +155,7 @@ def looked_up(items: Positions, known: Positions, values: Floats) -> Floats:
     if not known.size:
         return np.full(len(items), np.nan, dtype=np.float32)
     place = np.minimum(np.searchsorted(known, items), len(known) - 1)
-    held = (known[place] == items) & (values[place] > 0)
-    return np.where(held, values[place], np.float32(np.nan)).astype(np.float32)
+    return positive(np.where(known[place] == items, values[place], np.float32(0.0)))
 
 
 def opinions(release: Release, shopper: Shopper) -> Opinions:

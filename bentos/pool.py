@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bentos.affinity import combinations, item_groups
 from bentos.release import Release
-from feature_repo.pair_features import GROUPS, Floats, Positions
+from feature_repo.pair_features import GROUPS, Floats
 
 # Rows of `appeal_inputs`: what is the same for everybody. Item features, but for the newcomers of the panel.
 # No promotions: what last week's are worth changes with the season (weights from -.2 to .9 within a year).
@@ -69,22 +69,18 @@ def _group_weights(release: Release) -> Floats:
     return np.repeat(weights, list(item_groups(release).sizes.values())).astype(np.float32)
 
 
-def cheap_part(release: Release, group_lifts: Floats, near: tuple[Positions, Floats]) -> Floats:
+def cheap_part(release: Release, group_lifts: Floats, near: Floats) -> Floats:
     """What the pool makes of all inputs but those that need an inner product with each item: (n_items,).
 
-    `group_lifts` (n_groups,) are the shopper's lifts of all groups, `near` the neighbours' items and shares.
-    Sums over groups are made for each combination of groups, and logarithms of shares where there are shares.
+    `group_lifts` (n_groups,) are the shopper's lifts of all groups, `near` (n_items,) the neighbours' shares.
+    Sums over groups are made for each combination of groups.
     """
-    groups = combinations(release)
-    lifted = groups.sums(group_weights(release) * group_lifts)
-    weight, floor = release.arrays["pool_weights"][INPUTS.index("neighbours")], PERSONAL["neighbours"]
-    nothing = weight * logarithm(np.zeros(1, dtype=np.float32), floor)
-    lifted += nothing
-    found = lifted.take(groups.of_item)
+    groups, weights = combinations(release), release.arrays["pool_weights"]
+    found = logarithm(near, PERSONAL["neighbours"])
+    found *= weights[INPUTS.index("neighbours")]
+    found += groups.sums(group_weights(release) * group_lifts).take(groups.of_item)
     found += appeal(release)
-    items, shares = near
-    found[items] += weight * logarithm(shares, floor) - nothing
-    return np.asarray(found, dtype=np.float32)
+    return found
 
 
 def dear_part(release: Release, co_purchase: Floats, two_tower: Floats) -> Floats:

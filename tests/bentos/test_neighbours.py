@@ -7,17 +7,7 @@ import numpy as np
 import pytest
 from tiny_release import N_ITEMS
 
-from bentos import neighbours as source
-from bentos.neighbours import SHARPNESS
-
-
-def neighbours(release, factors):
-    """The source's shares, of all items."""
-    items, shares = source.neighbours(release, factors)
-    assert np.all(np.diff(items) > 0)
-    found = np.zeros(N_ITEMS, dtype=shares.dtype)
-    found[items] = shares
-    return found
+from bentos.neighbours import SHARPNESS, neighbours
 
 
 def with_panel(release, vectors, shoppers, items):

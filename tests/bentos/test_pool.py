@@ -40,9 +40,8 @@ def per_item(release, lifts):
 
 
 def pool_scores(release, lifts, scores):
-    """Both parts of the pool, with neighbours' items and shares as the source tells them."""
-    items = np.flatnonzero(scores["neighbours"] > 0).astype(np.int32)
-    cheap = cheap_part(release, joined(lifts), (items, scores["neighbours"][items]))
+    """Both parts of the pool."""
+    cheap = cheap_part(release, joined(lifts), scores["neighbours"])
     return cheap + dear_part(release, scores["co_purchase"], scores["two_tower"])
 
 
