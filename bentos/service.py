@@ -26,7 +26,7 @@ from bentos.intake import Intake
 from bentos.json_only import JsonOnly
 from bentos.ladder import FeaturesUnavailableError
 from bentos.live_rows import LiveRows
-from bentos.online import online_app
+from bentos.online import EVENTS, RECOMMEND, online_app
 from bentos.online_features import OnlineFeatures
 from bentos.recommend import Slot, recommend
 from bentos.release import (
@@ -81,7 +81,13 @@ class Rehearsal:
 online = online_app()
 
 
-@bentoml.service(name="endcap", traffic={"timeout": 10}, workers=1, logging={"access": {"enabled": False}})
+@bentoml.service(
+    name="endcap",
+    traffic={"timeout": 10},
+    workers=1,
+    logging={"access": {"enabled": False}},
+    tracing={"excluded_urls": [RECOMMEND, EVENTS]},  # a quarter of a millisecond for spans that nobody reads
+)
 @bentoml.asgi_app(online, path="/")
 class Endcap:
     """Recommendations for one shopper at a time."""
