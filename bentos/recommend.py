@@ -204,7 +204,8 @@ def personal(
     watch.lap("candidates")
     item_features = item_rows(features, candidates.items, watch, lost)
     watch.lap("items")
-    wanted: Any = {"k": asked.k, "task": asked.task, "basket": positions(release, asked.session.basket)}
+    basket = positions(release, asked.session.basket) if asked.session.basket else None
+    wanted: Any = {"k": asked.k, "task": asked.task, "basket": basket}
     reason = without_ranker(release, asked.task, item_features, watch)
     if reason is None and item_features is not None:
         ranking = ranked(release, who, candidates, item_features, **wanted)

@@ -56,6 +56,8 @@ def positions(release: Release, ids: Iterable[str]) -> Positions:
 
 def interested(shopper: Shopper, release: Release, session: Session) -> Shopper:
     """The shopper with an interest in what the session is about, beside their past."""
+    if not session:
+        return shopper
     weights = np.zeros(len(release.catalogue.item_ids), dtype=np.float32)
     weights[positions(release, session.clicked)] += np.float32(CLICKED)
     weights[positions(release, session.basket)] += np.float32(IN_BASKET)

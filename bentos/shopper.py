@@ -7,6 +7,7 @@ scoring share. The same code stands in training and in the service.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ def past_purchases(
 def positions_in(release: Release, ids: Sequence[str]) -> Positions:
     """Catalogue positions of ids, -1 for those that the catalogue lacks: (n,)."""
     position = release.once("position of item", lambda made: _position_of_item(made.catalogue.item_ids))
-    return np.fromiter((position.get(item, -1) for item in ids), dtype=np.int32, count=len(ids))
+    return np.fromiter(map(position.get, ids, repeat(-1)), dtype=np.int32, count=len(ids))
 
 
 def _position_of_item(item_ids: NDArray[np.str_]) -> dict[str, int]:
