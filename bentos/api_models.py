@@ -98,6 +98,9 @@ class RecommendedItem(BaseModel):
     rank: int
     sources: list[str]
     reason: str
+    placed_by: str | None = Field(
+        default=None, description="the rule thanks to which it is shown, where its score alone would not do"
+    )
     contributions: list[FeatureContribution] = []
 
 
@@ -112,6 +115,9 @@ class RecommendAnswer(BaseModel):
     degraded: list[str] = []
     feature_time: datetime | None = None
     turned_away: dict[str, int] = {}
+    rules: str = Field(
+        default="release", description="in force: the release's, or an operator's, by their hash"
+    )
     latency_ms: float
     stages_ms: dict[str, float]
 

@@ -30,6 +30,12 @@ EVENTS = Counter("endcap_events", "Events that came in, by what became of them",
 RELEASE = Gauge(
     "endcap_release_info", "1 for the release that is served", ["release"], multiprocess_mode="liveall"
 )
+RULES_REFUSED = Gauge(
+    "endcap_rules_refused",
+    "1 while the rule file cannot be used and older rules are in force",
+    multiprocess_mode="livemax",
+)
+RULES_READ = Counter("endcap_rules_reloads", "Changes of the rule file, by what became of them", ["outcome"])
 
 
 def serving(release: str) -> None:
@@ -54,6 +60,12 @@ def turned_away(counts: Mapping[str, int]) -> None:
     for rule, count in counts.items():
         if count:
             TURNED_AWAY.labels(rule=rule).inc(count)
+
+
+def rules_read(outcome: str) -> None:
+    """Note a change of the rule file: it was taken, refused or removed."""
+    RULES_REFUSED.set(float(outcome == "refused"))
+    RULES_READ.labels(outcome=outcome).inc()
 
 
 def received(new: int, duplicates: int) -> None:

@@ -17,8 +17,9 @@ from bentos.candidates import SOURCES, TASKS, Candidates, draw
 from bentos.explain import NEWCOMER, reason
 from bentos.ladder import FeaturesUnavailableError, Lost, Reader, Stopwatch, item_rows, without_ranker
 from bentos.newcomers import newcomers
+from bentos.placement import diverse, placed
 from bentos.release import Release
-from bentos.scoring import best_first, margins, matrix, matrix_columns
+from bentos.scoring import margins, matrix, matrix_columns
 from bentos.session import Session, interested, positions
 from bentos.shopper import Shopper, shopper
 from feature_repo.pair_features import Floats, Positions
@@ -45,6 +46,7 @@ class Slot:
     rank: int
     sources: tuple[str, ...]
     reason: str
+    placed_by: str | None = None  # the rule thanks to which it is shown, where its score alone would not do
     contributions: tuple[Contribution, ...] = ()  # the largest, where they were asked for
 
 
@@ -60,6 +62,7 @@ class Recommendation:
     feature_time: datetime | None = None
     stages_ms: Mapping[str, float] = field(default_factory=dict)
     turned_away: Mapping[str, int] = field(default_factory=dict)
+    rules: str = "release"  # whose rules: the release's, or the hash of an operator's
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Ranking:
     order: NDArray[np.intp]
     scores: Floats
     turned_away: Mapping[str, int]
+    placed_by: Mapping[int, str] = field(default_factory=dict)  # rows, as in `Placed`
+    gave_way: Mapping[int, str] = field(default_factory=dict)
     newcomers: rules.Mask | None = None  # (n_candidates,) those of which one may stand in the last slot
     rows: Floats | None = None  # (n_candidates, n_columns) what the ranker read
 
@@ -110,26 +115,23 @@ def ordered(
 
     Without item features all candidates count as available.
     """
-    order = best_first(scores, candidates.items)
-    items, catalogue = candidates.items[order], release.catalogue
-    has_features = np.ones(len(order), dtype=bool)
-    if item_features is not None:
-        has_features = ~np.isnan(item_features[order]).all(axis=1)
-    kept, turned_away = rules.apply(items, has_features, catalogue, k, release.rules, basket)
     new = newcomers(release, candidates, task)
-    if new is not None:
-        kept = rules.newcomer_last(kept, new[order], items, catalogue, k, release.rules)
-    return Ranking(candidates, order[kept], scores, turned_away, new)
+    found = placed(release, candidates.items, scores, item_features, k=k, basket=basket, newcomers=new)
+    return Ranking(candidates, scores=scores, newcomers=new, **vars(found))
 
 
 def top_seller_slots(
     release: Release, who: Shopper, k: int, task: str, basket: Positions
 ) -> tuple[Slot, ...]:
-    """The fallback that needs no store and no ranker: the legacy top sellers, under the same rules."""
+    """The fallback that needs no store and no ranker: the legacy top sellers, under the same rules.
+
+    Without scores in log odds nothing is boosted, and without a shopper there is no newcomer to try.
+    """
     items = legacy_rules.recommended("top_sellers", release, who, 5 * k + len(basket), task)
     sold = np.ones(len(items), dtype=bool)
-    order, _ = rules.apply(items, sold, release.catalogue, k, release.rules, basket)
     popularity, catalogue = release.arrays["popularity"], release.catalogue
+    kept, _ = rules.apply(items, sold, catalogue, k, release.rules, basket, rules.marks(release))
+    order = diverse(kept, items, catalogue, k, release.rules)
     return tuple(
         Slot(
             item_id=str(catalogue.item_ids[item]),
@@ -138,8 +140,9 @@ def top_seller_slots(
             rank=rank,
             sources=("top_sellers",),
             reason="A top seller of the last four weeks",
+            placed_by=None if row in kept[:k] else "diversity",
         )
-        for rank, item in enumerate(items[order][:k], start=1)
+        for rank, (row, item) in enumerate(zip(order[:k], items[order[:k]], strict=True), start=1)
     )
 
 
@@ -156,6 +159,7 @@ def slots_of(release: Release, who: Shopper, ranking: Ranking, k: int) -> tuple[
             reason=NEWCOMER
             if rank == k and new is not None and new[row]
             else reason(release, who, candidates, int(row)),
+            placed_by=ranking.placed_by.get(int(row)),
         )
         for rank, row in enumerate(ranking.order[:k], start=1)
     )
@@ -240,7 +244,7 @@ def recommend(
     k below 1.
     """
     asked, watch, lost = Asked(k, task, session or Session(), explain), Stopwatch(), Lost()
-    found = Recommendation(user_id, task, release.tag, slots=())
+    found = Recommendation(user_id, task, release.tag, slots=(), rules=release.rules_from)
     row, strange = None, "unknown user"
     try:
         row = features.read_user(user_id)

@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -62,14 +62,33 @@ class Release:
     arrays: Mapping[str, NDArray[Any]]
     rankers: Mapping[str, Any]  # xgboost.Booster by task
     rules: Mapping[str, Any]
+    rules_from: str = "release"  # or the hash of an operator's rules
     _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _made_under_rules: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def once(self, name: str, make: Callable[["Release"], T]) -> T:
-        """What `make` makes of the release, made at the first call only: for what requests have in common."""
-        if name not in self._made:
-            self._made[name] = make(self)
-        made: T = self._made[name]
-        return made
+        """What `make` makes of the release, made at the first call only: for what requests have in common.
+
+        It must not depend on the rules.
+        """
+        return _kept(self._made, name, lambda: make(self))
+
+    def once_under_rules(self, name: str, make: Callable[["Release"], T]) -> T:
+        """As `once`, for what depends on the rules."""
+        return _kept(self._made_under_rules, name, lambda: make(self))
+
+    def under(self, rules: Mapping[str, Any], rules_from: str) -> "Release":
+        """The same release under other rules; what was made `once` is shared."""
+        other = replace(self, rules=rules, rules_from=rules_from)
+        object.__setattr__(other, "_made", self._made)
+        return other
+
+
+def _kept(made: dict[str, Any], name: str, make: Callable[[], T]) -> T:
+    if name not in made:
+        made[name] = make()
+    found: T = made[name]
+    return found
 
 
 def sha256(path: Path) -> str:
@@ -156,8 +175,7 @@ def load(folder: Path, tag: str = "") -> Release:
     """Read and verify the release in `folder`."""
     manifest = read_manifest(folder)
     verify(folder, manifest)
-    with reading(folder / "catalogue.npz") as path, np.load(path, allow_pickle=False) as columns:
-        catalogue = Catalogue(**{each.name: columns[each.name] for each in fields(Catalogue)})
+    catalogue = load_catalogue(folder)
     with reading(folder / "arrays.npz") as path, np.load(path, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     rankers = {}
@@ -175,6 +193,12 @@ def load(folder: Path, tag: str = "") -> Release:
         rankers=rankers,
         rules=rules,
     )
+
+
+def load_catalogue(folder: Path) -> Catalogue:
+    """The catalogue alone of the release in `folder`, which is not verified here."""
+    with reading(folder / "catalogue.npz") as path, np.load(path, allow_pickle=False) as columns:
+        return Catalogue(**{each.name: columns[each.name] for each in fields(Catalogue)})
 
 
 @contextmanager

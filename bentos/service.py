@@ -26,6 +26,7 @@ from bentos.intake import Intake
 from bentos.json_only import JsonOnly
 from bentos.ladder import FeaturesUnavailableError
 from bentos.live_rows import LiveRows
+from bentos.live_rules import LiveRules, operator_rules, state_of
 from bentos.online import EVENTS, RECOMMEND, online_app
 from bentos.online_features import OnlineFeatures
 from bentos.recommend import Slot, recommend
@@ -34,10 +35,13 @@ from bentos.release import (
     ReleaseError,
     clock,
     current_tag,
+    load_catalogue,
     load_stored,
     packed_tag,
+    read_manifest,
     stored_model,
 )
+from bentos.rule_parameters import RulesError
 from bentos.session import LASTS_S, LENGTH, session_of
 from bentos.why_not import why_not
 from feature_repo.settings import Settings
@@ -50,13 +54,23 @@ WRITE_S = 1.0  # for the store to take a purchase; later it is tried again
 def release_tag(settings: Settings) -> str:
     """The release to serve: the current one, or in a Bento, whose sources lie in its `src`, the packed one.
 
-    BentoML tells a BentoMLException in one line, and starts no worker that could only fail again.
+    BentoML tells a BentoMLException in one line, and starts no worker that could only fail again: with a
+    release or an operator's rules that cannot be used.
     """
     try:
         tag = packed_tag(Path(__file__).parents[2]) or current_tag(settings)
-        return str(stored_model(tag).tag)
-    except ReleaseError as error:
+        model = stored_model(tag)
+        check_rules(settings.rules_file, Path(model.path))
+        return str(model.tag)
+    except (ReleaseError, RulesError) as error:
         raise bentoml.exceptions.BentoMLException(str(error)) from error
+
+
+def check_rules(path: Path, release: Path) -> None:
+    """Nothing, or RulesError for an operator's file that cannot be used with the release in a folder."""
+    if state_of(path) is not None:
+        item_features = read_manifest(release)["features"]["item"]
+        operator_rules(path, load_catalogue(release), item_features)
 
 
 class Rehearsal:
@@ -97,7 +111,7 @@ class Endcap:
     def __init__(self) -> None:
         self.settings = Settings.from_environment()
         self.blas, self.reached = use_one_blas_thread(), False
-        self.release = load_stored(self.model)
+        self.rules = LiveRules(load_stored(self.model), self.settings.rules_file)
         self.features = OnlineFeatures(self.settings, self.release, lambda: clock(self.release))
         self.events = EventLog(self.settings.event_log)
         writer = open_rows(self.settings, timeout_s=WRITE_S, read_only=False, create=False)
@@ -107,6 +121,12 @@ class Endcap:
         metrics.serving(self.release.tag)
         online.state.answer, online.state.intake = self.answer, self.intake
         online.state.release = self.release
+        self.rules.watch()
+
+    @property
+    def release(self) -> Release:
+        """The release under the rules in force now."""
+        return self.rules.release
 
     def warm_up(self) -> None:
         """Open the store, answer each task once, and freeze what is alive: the p99 is garbage collection."""
@@ -187,6 +207,7 @@ class Endcap:
             "user_id": found.user_id,
             "task": found.task,
             "release": found.release,
+            "rules": found.rules,
             "items": [item_of(slot) for slot in found.slots],
             "degraded": list(found.degraded),
             "feature_time": found.feature_time,

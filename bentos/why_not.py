@@ -14,6 +14,7 @@ from bentos.candidates import SOURCES, draw, opinions
 from bentos.ladder import Reader
 from bentos.recommend import Ranking, ranked
 from bentos.release import Release
+from bentos.rule_parameters import reason_of
 from bentos.session import Session, interested, positions
 from bentos.shopper import Shopper, shopper
 from feature_repo.pair_features import Floats
@@ -69,22 +70,41 @@ def why_not(
     item_features = features.read_items(candidates.items)
     basket = positions(release, session.basket)
     ranking = ranked(release, who, candidates, item_features, k=k, task=task, basket=basket)
+    verdict = WhyNot(user_id, item_id, RULE, "", sources=places)
     rule = lost_by(release, item, item_features[row[0]], session)
-    verdict = WhyNot(user_id, item_id, RULE, f"The rule {rule} turns it away", sources=places)
-    return verdict if rule else placed(verdict, ranking, int(row[0]), k)
+    if rule:
+        return replace(verdict, reason=f"The rule {rule} turns it away: {reason_of(rule, release.rules)}")
+    return placed(verdict, ranking, int(row[0]), k, release)
 
 
-def placed(verdict: WhyNot, ranking: Ranking, row: int, k: int) -> WhyNot:
-    """The verdict on an item that was ranked and is kept out by no rule for good: by its place."""
-    score, least = float(ranking.scores[row]), float(ranking.scores[ranking.order[:k][-1]])
+def placed(verdict: WhyNot, ranking: Ranking, row: int, k: int, release: Release) -> WhyNot:
+    """The verdict on an item that was ranked and is kept out by no rule for good: by its place.
+
+    The least score is that of the last item that is shown for its score, and not thanks to a rule.
+    """
+    page = ranking.order[:k]
+    by_score = [each for each in page if each not in ranking.placed_by] or page
+    score, least = float(ranking.scores[row]), float(ranking.scores[by_score].min())
     rank = int(np.flatnonzero(ranking.order == row)[0]) + 1
     told = replace(verdict, rank=rank, score=score, least_score=least)
+    rule = ranking.placed_by.get(row) or ranking.gave_way.get(row)
     if rank <= k:
-        return replace(told, verdict=RECOMMENDED, reason=f"It stands at place {rank}")
-    if score >= least:
-        return replace(told, reason=f"Its category has as many of the {k} places as category_cap allows")
-    behind = f"its score is {least - score:.3f} below that of the last one shown"
+        thanks = f", thanks to the rule {rule}: {reason_of(rule, release.rules)}" if rule else ""
+        return replace(told, verdict=RECOMMENDED, reason=f"It stands at place {rank}{thanks}")
+    if rule is None and score >= least and category_is_full(ranking, row, k, release):
+        rule = "category_cap"
+    if rule:
+        reason = f"The rule {rule} keeps it out of the {k} places: {reason_of(rule, release.rules)}"
+        return replace(told, reason=reason)
+    behind = f"its score is {least - score:.3f} below that of the last one shown for its score"
     return replace(told, verdict=OUTRANKED, reason=f"Ranked {rank:,} of {len(ranking.order):,}; {behind}")
+
+
+def category_is_full(ranking: Ranking, row: int, k: int, release: Release) -> bool:
+    """Whether the candidate's category has as many of the k places as it may have."""
+    categories = release.catalogue.categories[ranking.candidates.items]
+    held = int((categories[ranking.order[:k]] == categories[row]).sum())
+    return held >= rules.category_cap(k, release.rules)
 
 
 def places_of(release: Release, who: Shopper, item: int) -> dict[str, int]:
@@ -104,5 +124,6 @@ def lost_by(release: Release, item: int, item_features: Floats, session: Session
         return "available"
     if not rules.not_blocked(items, release.catalogue, release.rules)[0]:
         return "blocked"
-    basket = positions(release, session.basket)
-    return None if rules.not_in_basket(items, basket, release.rules)[0] else "in_basket"
+    if not rules.not_in_basket(items, positions(release, session.basket), release.rules)[0]:
+        return "in_basket"
+    return None if rules.enough_margin(items, release.catalogue, release.rules)[0] else "minimum_margin"

@@ -95,6 +95,11 @@ class Settings:
         """A one-line file that holds the tag of the release in use."""
         return self.state / "current"
 
+    @property
+    def rules_file(self) -> Path:
+        """An operator's business rules, which override those of the release while the file is there."""
+        return self.state / "rules.yaml"
+
 
 def project_root(folder: Path) -> Path:
     """Nearest folder, from `folder` upwards, that is a project's root; `folder` itself if none is."""

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from feature_repo.settings import Settings
-from jobs.verbs import Cuts, Instant, Names, Verbs
+from jobs.verbs import Cuts, Instant, Names, Refused, Verbs
 
 TERMINATED = 143  # as shells do: 128 + SIGTERM
 TASKS = click.Choice(["all", "discover"])
@@ -160,6 +160,26 @@ def serve(host: str, port: int) -> None:
     from jobs.serve import run
 
     run(Settings.from_environment(), host, port)
+
+
+@endcap.command("check-rules")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+def check_rules(file: Path | None) -> None:
+    """Check a rule FILE, state/rules.yaml if none is given, against the current release.
+
+    \b
+    Example:
+      endcap check-rules
+      endcap check-rules rules.aside
+    """
+    from bentos.rule_parameters import RulesError
+    from jobs.check_rules import lines
+
+    settings = Settings.from_environment()
+    try:
+        click.echo("\n".join(lines(settings, file or settings.rules_file)))
+    except RulesError as error:
+        raise Refused(str(error)) from error
 
 
 @endcap.command()

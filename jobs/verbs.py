@@ -68,6 +68,12 @@ class Names(click.ParamType[tuple[str, ...]]):
         return tuple(part.strip() for part in str(value).split(",") if part.strip())
 
 
+class Refused(click.ClickException):
+    """What was to be checked is not valid."""
+
+    exit_code = 2
+
+
 def raised_on_purpose(error: BaseException) -> bool:
     """Whether our own code raised this error for a person to read, rather than a library or a mistake."""
     innermost = traceback.extract_tb(error.__traceback__)[-1]

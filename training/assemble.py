@@ -17,7 +17,7 @@ from bentos.affinity import shop_share
 from bentos.factors import gram
 from bentos.pool import APPEAL, INPUTS
 from bentos.release import Catalogue, Release
-from bentos.rules import load_rules
+from bentos.rule_file import load_rules
 from bentos.towers import KINDS, item_bodies
 from feature_repo.pair_features import GROUPS, Floats, Positions
 from training.panel import Panel

@@ -55,7 +55,7 @@ def test_a_newcomer_comes_forward_to_the_last_slot(release):
     assert after[:-1] == before[:5]
     alone = {slot.item_id: slot for slot in before}["i18"]
     assert alone.rank > 6
-    assert after[-1] == replace(alone, rank=6, reason=REASON)
+    assert after[-1] == replace(alone, rank=6, reason=REASON, placed_by="newcomer")
 
 
 @pytest.mark.parametrize("rule", [None, {**RULE, "tasks": []}, {**RULE, "tasks": ["all"]}])

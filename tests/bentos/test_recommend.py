@@ -7,7 +7,7 @@ import pytest
 from tiny_release import NOW, InMemory, user_row
 
 from bentos.recommend import recommend
-from bentos.rules import checked_rules
+from bentos.rule_parameters import checked_rules
 
 READER = InMemory({"ann": user_row()})
 

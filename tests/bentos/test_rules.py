@@ -2,8 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_release import tiny_release
 
-from bentos.rules import DEFAULT_RULES, RulesError, apply, checked_rules, load_rules
+from bentos.rule_file import DEFAULT_RULES, load_rules
+from bentos.rule_parameters import RulesError, checked_rules
+from bentos.rules import apply
 
 
 def applied(release, items, rules, k=10, missing=()):
@@ -71,13 +76,58 @@ def test_what_is_in_the_basket_leaves(release, enabled, kept):
     assert turned_away["in_basket"] == 3 - len(kept)
 
 
+MARGINS = st.sampled_from([-1, -0.2, 0, 0.1, 0.2, 0.3, 1])
+
+
+@settings(max_examples=200)
+@given(
+    st.none() | MARGINS,
+    st.dictionaries(st.sampled_from(["north", "south"]), MARGINS),
+    st.dictionaries(st.integers(0, 25), MARGINS),
+)
+def test_what_earns_too_little_leaves(least, departments, own):
+    """Item by item: its own margin, or else its department's, or else it stays; the order is kept."""
+    release, items = tiny_release(), list(range(19, -1, -1))
+    rules = {"least": least, "departments": departments}
+    rules["item_ids"] = {f"i{item:02d}": margin for item, margin in own.items()}
+    kept = []
+    for item in items:
+        margin = own.get(item, departments.get("south" if item % 2 else "north"))
+        if least is None or margin is None or margin >= least:
+            kept.append(item)
+    found, turned_away = applied(release, items, checked_rules({"minimum_margin": rules}), k=5)
+    assert found == kept
+    assert turned_away["minimum_margin"] == 20 - len(kept)
+
+
+def test_an_item_is_turned_away_by_the_first_rule_only(release):
+    """Without features, blocked, in the basket and poor at once, it counts for one."""
+    rules = checked_rules(
+        {
+            "available": {"enabled": True},
+            "in_basket": {"enabled": True},
+            "blocked": {"departments": ["north"]},
+            "minimum_margin": {"least": 0.5, "departments": {"north": 0.1}},
+        }
+    )
+    items = np.array([2], np.int32)
+    order = ("available", "blocked", "in_basket", "minimum_margin")
+    for place, first in enumerate(order):
+        some = {rule: rules[rule] for rule in order[place:]}
+        _, turned_away = apply(items, np.zeros(1, dtype=bool), release.catalogue, 1, some, items)
+        assert {rule: count for rule, count in turned_away.items() if count} == {first: 1}
+
+
 def test_the_shipped_rules_are_valid():
     """The default rule file loads."""
     assert set(load_rules(DEFAULT_RULES)) == {
         "available",
         "in_basket",
         "blocked",
+        "minimum_margin",
         "category_cap",
+        "promotion_boost",
+        "diversity",
         "newcomer",
     }
 

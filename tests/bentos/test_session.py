@@ -7,7 +7,7 @@ from tiny_release import NOW, user_row
 
 from bentos.candidates import draw, opinions
 from bentos.recommend import recommend
-from bentos.rules import load_rules
+from bentos.rule_file import load_rules
 from bentos.session import CLICKED, IN_BASKET, Session, interested, session_of
 from bentos.shopper import shopper
 

@@ -12,7 +12,7 @@ from bentos.candidates import draw
 from bentos.online_features import OnlineFeatures
 from bentos.recommend import recommend
 from bentos.release import load
-from bentos.rules import checked_rules
+from bentos.rule_parameters import REASONS, checked_rules
 from bentos.session import Session
 from bentos.similar import similar
 from bentos.why_not import NOT_DRAWN, OUTRANKED, RECOMMENDED, RULE, UNKNOWN, why_not
@@ -47,7 +47,10 @@ def test_every_item_is_accounted_for(served, task):
         if item in answer:
             assert found.rank == answer.index(item) + 1
         elif item == SOLD_OUT and found.verdict != NOT_DRAWN:
-            assert (found.verdict, found.reason) == (RULE, "The rule available turns it away")
+            assert (found.verdict, found.reason) == (
+                RULE,
+                f"The rule available turns it away: {REASONS['available']}",
+            )
         elif found.verdict == OUTRANKED:
             assert found.rank > 5
             assert found.score < found.least_score
@@ -146,3 +149,47 @@ def test_likeness_is_one_of_two(served):
         similar(served[0], "moon", by="text", k=3)
     with pytest.raises(ValueError, match="by is 'smell'; use text or behaviour"):
         similar(served[0], "i03", by="smell", k=3)
+
+
+EXCHANGES = {
+    "promotion_boost": {"boost": 1, "share": 0.5, "departments": ["south"]},
+    "diversity": {"departments": 2},
+    "minimum_margin": {"least": 0.2, "departments": {"south": 0.1}, "item_ids": {"i01": 0.3}},
+}
+
+
+@pytest.mark.parametrize("rule", EXCHANGES)
+def test_a_rule_is_named_where_it_moves_an_item_and_nowhere_else(served, rule):
+    """By answers with and without it: who is shown thanks to it, and who would be but for it."""
+    bare, reader = served
+    release = replace(bare, rules=checked_rules({**bare.rules, rule: EXCHANGES[rule]}))
+    moved = 0
+    for user in ("u0", "u1", "u2", "u3", "u4"):
+        for k in (2, 5):
+            pages = [
+                {slot.item_id: slot for slot in recommend(each, reader, user, k=k, task="all", now=NOW).slots}
+                for each in (release, bare)
+            ]
+            for item in ITEMS:
+                found = why_not(release, reader, user, item, k=k, task="all", now=NOW)
+                came, went = item in pages[0].keys() - pages[1], item in pages[1].keys() - pages[0]
+                assert (found.verdict == RECOMMENDED) == (item in pages[0])
+                told = f"rule {rule}" in found.reason and REASONS[rule] in found.reason
+                if rule == "minimum_margin":
+                    assert told == (int(item[1:]) % 2 == 1 and item not in ("i01", SOLD_OUT))
+                else:
+                    assert told == (came or went), found
+                    assert (item in pages[0] and pages[0][item].placed_by == rule) == came
+                    moved += came
+                if found.verdict == OUTRANKED:
+                    assert found.score < found.least_score
+    assert moved or rule == "minimum_margin"
+
+
+def test_the_shops_own_reason_is_told(served):
+    """A rule's reason in the file goes before ours."""
+    release, reader = served
+    first = shown(served)[0]
+    rules = {"blocked": {"item_ids": [first], "reason": "it was called back"}}
+    blocked = replace(release, rules=checked_rules(rules))
+    assert ask((blocked, reader), first).reason == "The rule blocked turns it away: it was called back"
