@@ -22,8 +22,8 @@ from feature_repo.pair_features import GROUPS, Floats, PastPurchases, Positions
 
 TASKS = ("all", "discover")
 SOURCES = ("buy_again", "two_tower", "co_purchase", "neighbours", "affinity", "top_sellers", "pool")
-# Candidates of a request. A page of ten needs a hundred, a list of a hundred these; 700 brought nothing more to
-# either task at cut 43.
+# Candidates of a request. A page of ten needs a hundred, a list of a hundred these; 700 brought nothing more
+# to either task at cut 43.
 SIZE = 500
 REPURCHASES = 0.75  # share of them, at most, that the shopper bought before
 # Inner products are for the best of what the pool knows without them, this many or so many times those that
