@@ -75,11 +75,22 @@ def encoded(text: str | bytes) -> bytes:
     raise ValueError(f"{text!r} is neither a string nor bytes")
 
 
-def text_list(texts: Sequence[str | bytes]) -> bytes:
+def text_list(texts: Sequence[Any]) -> bytes:
     """Number of texts, the end of each in bytes (u4), then all texts."""
+    joined, sizes = joined_texts(texts)
+    return b"".join([struct.pack("<I", len(sizes)), np.cumsum(sizes, dtype="<u4").tobytes(), joined])
+
+
+def joined_texts(texts: Sequence[Any]) -> tuple[bytes, list[int]]:
+    """All texts, one after the other, and the size of each in bytes; those of ASCII are encoded in one go."""
+    try:
+        whole: str | None = "".join(texts)
+    except TypeError:
+        whole = None  # not all are strings
+    if whole is not None and whole.isascii():
+        return whole.encode(), list(map(len, texts))
     parts = [encoded(text) for text in texts]
-    ends = np.cumsum([len(part) for part in parts], dtype="<u4")
-    return b"".join([struct.pack("<I", len(parts)), ends.tobytes(), *parts])
+    return b"".join(parts), list(map(len, parts))
 
 
 def texts_of(packed: bytes) -> list[bytes]:
