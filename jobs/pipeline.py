@@ -142,10 +142,12 @@ class Pipeline:
     def _parts(self, step: Step, arguments: Arguments) -> dict[str, str]:
         """What the outputs of `step` depend on, each under the name that a person is told when it changes."""
         before = {name: read_marker(self.settings, name) for name in step.after}
+        server = step.server(self.settings)
         return {
             "arguments": " ".join(options(arguments)),
             "code": code_hash((step.module, *step.more_code), step.files, root=self.root),
             "libraries": " ".join(f"{name} {version(name)}" for name in step.libraries),
+            **({} if server is None else {"online store": server}),
             **{f"step {name}": marker.run if marker else "" for name, marker in before.items()},
         }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from feature_repo.settings import Settings
 from feature_repo.shop_calendar import ShopCalendar
-from feature_repo.stores.packed.opened import store_files
+from feature_repo.stores.packed.opened import store_files, store_server
 
 Arguments = Mapping[str, str | int | float | datetime | None]
 
@@ -47,6 +47,8 @@ class Step:
         files of the repository that it reads besides code
     libraries
         distributions whose version shapes the outputs
+    server
+        the server that it fills besides: filled for one, it is to be done again for another
     """
 
     name: str
@@ -57,6 +59,7 @@ class Step:
     more_code: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    server: Callable[[Settings], str | None] = lambda _settings: None
 
 
 def _cut(_: Settings, choices: Choices) -> Arguments:
@@ -105,6 +108,7 @@ STEPS = (
         more_code=STORE_CODE,
         files=("feature_repo/feature_store.yaml",),
         libraries=("feast",),
+        server=store_server,
     ),
     # Training needs the registry, not a new registration: it follows the definitions' code, not `apply`.
     Step(
@@ -142,6 +146,7 @@ STEPS = (
         more_code=STORE_CODE[1:],
         files=("feature_repo/feature_store.yaml",),
         libraries=("feast",),
+        server=store_server,
     ),
 )
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import fake_shop
 import pytest
 
+from feature_repo.settings import FEATURE_STORE, Settings
+from feature_repo.stores.packed.opened import store_server
 from jobs.markers import marker_file
 from jobs.pipeline import StepFailedError, options, result_lines
 from jobs.result import Result
@@ -68,6 +70,30 @@ def test_changed_argument_reruns_what_depends_on_it(pipeline):
     done, _ = run(pipeline, cut=2)
     assert done == ["double", "report"]
     assert outputs(pipeline) == {"pick": 7, "double": 16, "square": 49, "report": 65}
+
+
+def test_another_server_is_filled(pipeline):
+    """A step that fills a server is done again for another server, and what stands after it too."""
+    servers = ["redis at here"]
+    steps = [replace(s, server=lambda _: servers[-1]) if s.name == "square" else s for s in pipeline.steps]
+    pipeline = replace(pipeline, steps=tuple(steps))
+    run(pipeline)
+    assert run(pipeline)[0] == []
+    servers.append("redis at there")
+    assert run(pipeline)[0] == ["square", "report"]
+
+
+def test_only_a_server_is_one(tmp_path, monkeypatch):
+    """Files are seen to be there or not; of a server the place counts, without its password."""
+    settings = Settings(state=tmp_path, reports=tmp_path)
+    assert store_server(settings) is None
+    redis = FEATURE_STORE.with_name("feature_store.redis.yaml")
+    monkeypatch.setenv("ENDCAP_REDIS_URL", "redis://:secret@shop.example:6379/0")
+    assert store_server(replace(settings, feature_store=redis)) == "Redis at shop.example:6379"
+    assert {step.name for step in STEPS if step.server(replace(settings, feature_store=redis))} == {
+        "apply",
+        "materialize",
+    }
 
 
 def test_missing_output_reruns(pipeline):

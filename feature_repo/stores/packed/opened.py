@@ -42,6 +42,11 @@ def store_files(settings: Settings) -> tuple[Path, ...]:
     return () if kind.endswith(".PackedRedisOnlineStore") else (settings.online_store,)
 
 
+def store_server(settings: Settings) -> str | None:
+    """The server that keeps the online store, without a password; None where files do."""
+    return None if store_files(settings) else open_rows(settings).place
+
+
 def online_section(path: Path) -> dict[str, Any]:
     """Project and online store of a `feature_store.yaml`; variables are expanded as Feast does."""
     try:
