@@ -52,7 +52,7 @@ def test_steps_run_in_order_and_each_says_one_line(pipeline):
     assert outputs(pipeline) == EXPECTED
     assert [line.split()[:3] for line in lines[:4]] == [[n, str(EXPECTED[n]), "numbers"] for n in ALL]
     assert lines[4].startswith("pipeline ")
-    assert "peak memory 0.0 GB" in lines[4]
+    assert "peak memory 0." in lines[4]  # a child is a copy of the test's process until it is another program
 
 
 def test_second_run_does_nothing(pipeline):
