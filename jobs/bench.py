@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from feature_repo.settings import Settings
-from jobs.benches import events, point_in_time, serving, two_tower
+from jobs.benches import events, kills, point_in_time, serving, two_tower
 
 Record = dict[str, Any]
 
 BENCHES: dict[str, tuple[Callable[[Settings], Iterator[Record]], ...]] = {
     "batch": (point_in_time.records, two_tower.records),
-    "serving": (serving.records, events.records),
+    "serving": (serving.records, events.records, kills.records),
 }
 
 

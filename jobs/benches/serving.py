@@ -155,7 +155,7 @@ def measured(design: Design, bodies: Sequence[Body], concurrency: int) -> tuple[
         before = cpu_seconds(server)
         load = ask_all(server.url, design.path, bodies, concurrency=concurrency)
         cpu = cpu_seconds(server) - before
-        memory = sum(int(fields[21]) * resource.getpagesize() for fields in stats(server))
+        memory = sum(int(fields[21]) * resource.getpagesize() for fields in processes(server).values())
     tags = {
         "report": "bench_serving",
         "design": design.name,
@@ -227,12 +227,12 @@ def shoppers(settings: Settings, n: int) -> list[str]:
 
 def cpu_seconds(server: LocalServer) -> float:
     """User and system time of all processes of the server so far."""
-    ticks = sum(int(fields[11]) + int(fields[12]) for fields in stats(server))
+    ticks = sum(int(fields[11]) + int(fields[12]) for fields in processes(server).values())
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def stats(server: LocalServer) -> list[list[str]]:
-    """What proc(5) says of the server's process and all below it, from the state on (its third field)."""
+def processes(server: LocalServer) -> dict[int, list[str]]:
+    """The server's process and all below it: by id what proc(5) says, from the state on (its third field)."""
     found = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it ended while we looked
@@ -240,4 +240,4 @@ def stats(server: LocalServer) -> list[list[str]]:
     ours = [server.pid]
     for pid in ours:  # grows while we go through it
         ours += [child for child, fields in found.items() if int(fields[1]) == pid]
-    return [found[pid] for pid in ours if pid in found]
+    return {pid: found[pid] for pid in ours if pid in found}

@@ -14,7 +14,7 @@ import pytest
 from feature_repo.settings import Settings
 from jobs.bench import line, write
 from jobs.benches.load import Load, ask_all
-from jobs.benches.serving import Design, comparisons, cpu_seconds, figures, stats, told
+from jobs.benches.serving import Design, comparisons, cpu_seconds, figures, processes, told
 from jobs.local_server import LocalServer
 
 BUSY = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass\ntime.sleep(60)"
@@ -118,12 +118,12 @@ def test_cpu_of_processes_below_the_server_counts():
         while cpu_seconds(server) < 0.5 and time.monotonic() < deadline:
             time.sleep(0.1)
         assert cpu_seconds(server) >= 0.5
-        assert len(stats(server)) == 2
+        assert len(processes(server)) == 2
     finally:
         subprocess.run(["pkill", "-KILL", "-P", str(process.pid)], check=False)
         process.kill()
         process.wait()
-    assert len(stats(LocalServer("", os.getpid()))) >= 1
+    assert len(processes(LocalServer("", os.getpid()))) >= 1
 
 
 def test_a_report_is_replaced_whole(tmp_path):
