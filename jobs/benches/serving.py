@@ -36,6 +36,7 @@ NAIVE = (sys.executable, "-m", "bentoml", "serve", "jobs.benches.naive_service:N
 REDIS_YAML = FEATURE_STORE.with_name("feature_store.redis.yaml")
 Record = dict[str, Any]
 Body = dict[str, Any]
+Key = tuple[str, str]  # a design's name and its store
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,18 @@ class Design:
     concurrencies: Sequence[int]
     requests: int
 
+    @property
+    def key(self) -> Key:
+        """What tells it from the other designs."""
+        return self.name, self.store
+
 
 def records(settings: Settings) -> Iterator[Record]:
     """Quantiles, throughput, CPU, memory and stages of every design, and what the service saves."""
     release = open_current(settings)
     bodies = [{"user_id": user, "k": 10} for user in shoppers(settings, REQUESTS)]
-    answers: dict[str, list[list[str]]] = {}
-    spent: dict[str, float] = {}
+    answers: dict[Key, list[list[str]]] = {}
+    spent: dict[Key, float] = {}
     with ExitStack() as stack:
         designs = list(prepared(settings, release, stack))
         for design in designs:
@@ -64,35 +70,35 @@ def records(settings: Settings) -> Iterator[Record]:
                 found, load = measured(design, bodies[: design.requests], concurrency)
                 yield from found
                 if concurrency == 1:
-                    answers[design.store] = [told(answer) for answer in load.answers[:NAIVE_REQUESTS]]
-                    spent[design.store] = next(each["value"] for each in found if each["metric"] == "cpu_ms")
+                    answers[design.key] = [told(answer) for answer in load.answers[:NAIVE_REQUESTS]]
+                    spent[design.key] = next(each["value"] for each in found if each["metric"] == "cpu_ms")
         reads = item_reads(settings, designs, release)
     yield from comparisons(designs, answers, spent, reads)
 
 
 def comparisons(
     designs: Sequence[Design],
-    answers: Mapping[str, list[list[str]]],
-    spent: Mapping[str, float],
-    reads: Mapping[str, float],
+    answers: Mapping[Key, list[list[str]]],
+    spent: Mapping[Key, float],
+    reads: Mapping[Key, float],
 ) -> Iterator[Record]:
     """How many times less CPU each design takes than the first one, and whether it answers the same.
 
-    By store: `answers` of the same shoppers, `spent` CPU a request and `reads` CPU a read of items.
+    By design and store: `answers` of the same shoppers, `spent` CPU a request, `reads` CPU a read of items.
     """
     first = designs[0]
     for design in designs:
         tags = {"report": "bench_serving", "design": design.name, "store": design.store}
-        value = reads[design.store]
+        value = reads[design.key]
         yield {**tags, "metric": "item_read_cpu_ms", "value": value, "unit": "ms", "rows": SIZE}
         if design is not first:
             tags["versus"] = first.name
             less = {"cpu_times_less": spent, "item_read_cpu_times_less": reads}
             for metric, cost in less.items():
-                yield {**tags, "metric": metric, "value": cost[first.store] / cost[design.store], "unit": "x"}
-            pairs = list(zip(answers[first.store], answers[design.store], strict=True))
+                yield {**tags, "metric": metric, "value": cost[first.key] / cost[design.key], "unit": "x"}
+            pairs = list(zip(answers[first.key], answers[design.key], strict=True))
             same = sum(ours == theirs for ours, theirs in pairs) / len(pairs)
-            yield {**tags, "metric": "same_top_10", "value": same, "unit": "share", "users": len(pairs)}
+            yield {**tags, "metric": "equal_top10", "value": same, "unit": "share", "users": len(pairs)}
 
 
 def told(answer: Mapping[str, Any]) -> list[str]:
@@ -110,7 +116,7 @@ def prepared(settings: Settings, release: Release, stack: ExitStack) -> Iterator
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=settings.state, prefix="naive-")))
     fill_naively(folder, settings, end)
     naive = {"program": NAIVE, "variables": {"NAIVE_STATE": str(folder)}}
-    yield Design("naive", "feast_sqlite", "/recommend", settings, naive, (1,), NAIVE_REQUESTS)
+    yield Design("naive", "sqlite", "/recommend", settings, naive, (1,), NAIVE_REQUESTS)
     materialize.run(settings, end)
     yield Design("packed", "sqlite", "/online/recommend", settings, {}, CONCURRENCIES, REQUESTS)
     url = stack.enter_context(redis_server())
@@ -184,30 +190,30 @@ def figures(load: Load, cpu_s: float, memory_bytes: int) -> Iterator[tuple[str, 
     yield "rss_mb", memory_bytes / 1e6, "MB"
 
 
-def item_reads(settings: Settings, designs: Sequence[Design], release: Release) -> dict[str, float]:
-    """CPU milliseconds, by store, of reading the features of as many items as a request ranks."""
+def item_reads(settings: Settings, designs: Sequence[Design], release: Release) -> dict[Key, float]:
+    """CPU milliseconds, by design and store, of reading the features of as many items as a request ranks."""
     from jobs.benches.naive_service import FeastReader, naive_store
 
     limits = use_one_blas_thread()
     rng, ids = np.random.default_rng(7), release.catalogue.item_ids
     draws = [rng.choice(len(ids), SIZE, replace=False).astype(np.int32) for _ in range(READS + 1)]
-    readers: dict[str, Any] = {}
+    readers: dict[Key, Any] = {}
     for design in designs:
         if design.name == "naive":
             folder = Path(design.program["variables"]["NAIVE_STATE"])
-            readers[design.store] = FeastReader(naive_store(folder, settings), release)
+            readers[design.key] = FeastReader(naive_store(folder, settings), release)
         else:
-            readers[design.store] = OnlineFeatures(design.settings, release, lambda: clock(release))
-    spent: dict[str, list[float]] = {store: [] for store in readers}
+            readers[design.key] = OnlineFeatures(design.settings, release, lambda: clock(release))
+    spent: dict[Key, list[float]] = {key: [] for key in readers}
     gc.collect()
     gc.freeze()  # as the service does
     for drawn in draws:  # in turn, so that a busy machine slows them alike
-        for store, reader in readers.items():
+        for key, reader in readers.items():
             began = time.process_time()
             reader.read_items(drawn)
-            spent[store].append(1e3 * (time.process_time() - began))
+            spent[key].append(1e3 * (time.process_time() - began))
     del limits
-    return {store: median(times[1:]) for store, times in spent.items()}  # the first one opens the store
+    return {key: median(times[1:]) for key, times in spent.items()}  # the first one opens the store
 
 
 def shoppers(settings: Settings, n: int) -> list[str]:
