@@ -34,6 +34,10 @@ lint: setup ## Check style, format and types
 bench: setup ## Measure joins and served requests on what `make demo` has left
 	@$(BIN)/endcap bench
 
+.PHONY: bench-serving
+bench-serving: setup ## Measure and draw served requests and events, and kill the server twenty times
+	@$(BIN)/endcap bench --only serving
+
 .PHONY: bench-quality
 bench-quality: setup ## Measure quality beside well-known recommenders over three cuts (trains each)
 	@$(BIN)/endcap bench-quality

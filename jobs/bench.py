@@ -1,7 +1,8 @@
 """Measure how fast this installation is, and write it down as tidy records.
 
-In: a finished installation (`endcap run`). Out: reports/bench_batch.json and reports/bench_serving.json. The
-machine's noise is in wall times; trust CPU times, and ratios within one run.
+In: a finished installation (`endcap run`). Out: reports/bench_batch.json, reports/bench_serving.json and the
+picture of the latter, bench_serving.png. The machine's noise is in wall times; trust CPU times, and ratios
+within one run.
 
     endcap bench
     endcap bench --only serving
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_repo.settings import Settings
-from jobs.benches import events, kills, point_in_time, serving, two_tower
+from jobs.benches import events, kills, point_in_time, serving, serving_plot, two_tower
 
 Record = dict[str, Any]
 
@@ -33,6 +34,8 @@ def run(settings: Settings, only: str | None, say: Callable[[str], None]) -> Non
                 say(line(record))
                 found.append(record)
             say(f"{len(found)} figures in {write(settings, name, found)}")
+            if name == "serving":
+                say(f"drawn in {serving_plot.write(settings.reports, found)}")
 
 
 def line(record: Record) -> str:
