@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS events (
   applied INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS of_user ON events (user_id, seq);
+CREATE TABLE IF NOT EXISTS applied_to (store TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS not_applied ON events (seq) WHERE kind = 'purchase' AND applied = 0;
 """
 WAIT_S = 5.0
@@ -126,6 +127,19 @@ class EventLog:
                 (n,),
             ).fetchall()
         return [user_id for (user_id,) in rows]
+
+    def applied_to(self, store: str) -> None:
+        """Note which store purchases are applied to: where it is another than before, none is any more."""
+        with self._turn:
+            before = self._connection.execute("SELECT store FROM applied_to").fetchone()
+            if before == (store,):
+                return
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("DELETE FROM applied_to")
+            self._connection.execute("INSERT INTO applied_to VALUES (?)", (store,))
+            if before is not None:
+                self._connection.execute("UPDATE events SET applied = 0 WHERE kind = 'purchase'")
+            self._connection.execute("COMMIT")
 
     def baskets(self, user_id: str, *, after_us: int) -> list[Basket]:
         """What a shopper bought after a time of the shop's clock, in the order it came."""

@@ -2,7 +2,7 @@
 
 Requests that come while a commit is under way wait together for the next one, so that a disk that takes a few
 milliseconds bounds the delay, not the rate. Only after the commit is a request answered; purchases then move
-the shopper's feature rows, in the same turn where the store lets us, else in one of the next.
+the shopper's feature rows, in the same turn where the store and time let us, else in one of the next.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from math import inf
 
 from bentos.event_log import Event, EventLog
 from bentos.live_rows import LiveRows
@@ -20,6 +21,8 @@ from feature_repo.stores.packed.layout import PackedStoreError
 
 log = logging.getLogger("bentoml.endcap")
 RETRY_S = 1.0
+AT_ONCE = 50  # shoppers whose rows change in one go
+APPLY_S = 0.2  # for the rows of those who wait for an answer; the rest follows
 Waiting = tuple[Sequence[Event], "asyncio.Future[tuple[int, bool]]"]
 
 
@@ -57,16 +60,23 @@ class Intake:
         """Keep the events of several requests, then apply what can be applied."""
         counts = self.events.append(requests, now_us=self.now_us(), arrived_s=time.time())
         buyers = {each.user_id for events in requests for each in events if each.kind == "purchase"}
-        applied = not buyers or self.apply(sorted(buyers))
+        applied = not buyers or self.apply(sorted(buyers), within_s=APPLY_S)
         return [(count, applied) for count in counts]
 
-    def apply(self, users: Sequence[str]) -> bool:
-        """Bring rows up to the log; False where the store does not let us now."""
+    def apply(self, users: Sequence[str], *, within_s: float = inf) -> bool:
+        """Bring rows up to the log; False where the store does not let us now, or time is over."""
         try:
-            self.live.apply(users, now_us=self.now_us())
+            return self._in_turn(users, within_s)
         except PackedStoreError as error:
             log.warning("purchases are logged and not applied yet: %s", error)
             return False
+
+    def _in_turn(self, users: Sequence[str], within_s: float = inf) -> bool:
+        until = time.monotonic() + within_s
+        for first in range(0, len(users), AT_ONCE):
+            if time.monotonic() > until:
+                return False
+            self.live.apply(users[first : first + AT_ONCE], now_us=self.now_us())
         return True
 
     def catch_up(self) -> None:
@@ -74,13 +84,16 @@ class Intake:
         threading.Thread(target=self._catch_up, name="catch-up", daemon=True).start()
 
     def _catch_up(self) -> None:
+        said = ""
         while True:
+            told = ""
             try:
-                users = self.events.pending()
-                if users:
-                    self.apply(users)
-            except sqlite3.Error as error:
-                log.warning("the log of events cannot be read: %s", error)
+                self._in_turn(self.live.pending())
+            except (sqlite3.Error, PackedStoreError) as error:
+                told = str(error)
+            if told and told != said:
+                log.warning("purchases cannot be caught up with: %s", told)
+            said = told
             time.sleep(RETRY_S)
 
     def now_us(self) -> int:

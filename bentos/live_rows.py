@@ -1,8 +1,9 @@
 """Feature rows of a shopper who has just bought something: what the nightly job would write, at once.
 
 In: the shopper's packed rows and the baskets that came after them. Out: rows under the time of the last
-basket, which go through the store's own guard. Baskets are taken from the log by that time, so that doing it
-again, after a crash or by another worker, changes nothing. Histories follow `update_history`, which the Spark
+basket, each in the place of the row that it was made from and of no other, as the job may write meanwhile.
+Baskets are taken from the log by that time, so that doing it again, after a crash or by another worker,
+changes nothing. Histories follow `update_history`, which the Spark
 job calls too; counters grow until the week's end brings them from the job.
 """
 
@@ -13,15 +14,17 @@ import numpy as np
 
 from bentos.event_log import Basket, EventLog
 from feature_repo.stores.packed.layout import Layout
-from feature_repo.stores.packed.reader import FoundRow, PackedReader, key_of
+from feature_repo.stores.packed.reader import FoundRow, PackedReader, key_of, since
 from feature_repo.stores.packed.row import pack
-from feature_repo.stores.packed.sqlite_rows import Row
+from feature_repo.stores.packed.sqlite_rows import Exchange, Row
 from feature_repo.transforms import History, empty_history, update_history
 
 HISTORY, STATS = "user_history", "user_stats"
 COLUMNS = ("items", "counts", "decayed", "first_times", "last_times", "last_baskets")
 SPANS = {"7d": 7, "28d": 28, "91d": 91}
 SECONDS_PER_DAY = 86_400
+TRIES = 3  # as long as others write the same rows; then it is for the next time
+EVER = -(2**62)  # a time at which no row has expired
 
 
 class LiveRows:
@@ -33,27 +36,48 @@ class LiveRows:
 
     def apply(self, users: Iterable[str], *, now_us: int) -> int:
         """Apply what the log has of some shoppers; how many rows changed. PackedStoreError: try again."""
-        written: dict[str, list[Row]] = {HISTORY: [], STATS: []}
-        until = []
-        for user_id in users:
-            reached = []
-            history = self.reader.read_row(HISTORY, user_id, now_us=now_us)
-            stats = self.reader.read_row(STATS, user_id, now_us=now_us)
-            for view, found in ((HISTORY, history), (STATS, stats)):
-                baskets = self.log.baskets(user_id, after_us=found.event_us if found else 0)
-                reached.append(baskets[-1].received_us if baskets else found.event_us if found else now_us)
-                if not baskets:
-                    continue
-                if view == HISTORY:
-                    values = grown_history(found, baskets)
-                else:
-                    values = grown_stats(found, baskets, history_of(history))
-                layout = self.reader.layout(view)
-                written[view].append(packed_row(layout, user_id, values, baskets[-1].received_us))
-            until.append((user_id, min(reached)))
-        self.rows.write(written)
-        self.log.mark_applied(until)
-        return sum(map(len, written.values()))
+        changed, waiting = 0, list(users)
+        for _ in range(TRIES):
+            made = {user_id: self.grown(user_id, now_us) for user_id in waiting}
+            refused = set(self.rows.exchange(change for change, _ in made.values() if change.rows))
+            waiting = [user_id for user_id, (change, _) in made.items() if change.key in refused]
+            done = {user_id: each for user_id, each in made.items() if user_id not in waiting}
+            self.log.mark_applied((user_id, until) for user_id, (_, until) in done.items())
+            changed += sum(len(change.rows) for change, _ in done.values())
+            if not waiting:
+                break
+        return changed
+
+    def grown(self, user_id: str, now_us: int) -> tuple[Exchange, int]:
+        """A shopper's rows with what the log has after them, and the time up to which they then have it."""
+        views = (HISTORY, STATS)
+        found = dict(zip(views, self.reader.read_views(views, user_id, now_us=EVER), strict=True))
+        if found[HISTORY] is None:
+            self.reader.check_filled(views)  # or a new shopper's row would stand before the job's
+        rows: dict[str, tuple[Row, int | None]] = {}
+        reached = []
+        for view, row in found.items():
+            layout = self.reader.layout(view)
+            known = row if row is not None and row.event_us >= since(layout, now_us) else None
+            baskets = self.log.baskets(user_id, after_us=known.event_us if known else 0)
+            if not baskets or (row is not None and row.event_us >= baskets[-1].received_us):
+                reached.append(row.event_us if row else now_us)
+                continue
+            reached.append(baskets[-1].received_us)
+            if view == HISTORY:
+                values = grown_history(known, baskets)
+            else:
+                values = grown_stats(known, baskets, history_of(found[HISTORY]))
+            new = packed_row(layout, user_id, values, baskets[-1].received_us)
+            rows[view] = new, row.event_us if row else None
+        return Exchange(key_of(user_id), rows), min(reached)
+
+    def pending(self) -> list[str]:
+        """Shoppers whose rows lack purchases: all of the log's, where the store was filled anew."""
+        fills = {view: self.rows.fill(view) for view in (HISTORY, STATS)}
+        if None not in fills.values():
+            self.log.applied_to(" ".join(f"{view} {fill}" for view, fill in fills.items()))
+        return self.log.pending()
 
 
 def packed_row(layout: Layout, user_id: str, values: dict[str, Any], event_us: int) -> Row:

@@ -50,9 +50,10 @@ class OnlineFeatures:
         """The user's features by name, and the newest `event_timestamp` among them; None if unknown."""
         with self._available():
             found = self._reader.read_views(USER_VIEWS, user_id, now_us=self._as_of_us())
-        rows = [row for row in found if row is not None]
-        if not rows:
-            return None
+            rows = [row for row in found if row is not None]
+            if not rows:
+                self._reader.check_filled(USER_VIEWS)
+                return None
         values = {name: value for row in rows for name, value in row.values.items()}
         return {**values, "event_timestamp": time_of(max(row.event_us for row in rows))}
 
@@ -63,6 +64,8 @@ class OnlineFeatures:
         """
         with self._available():
             found = self._items.read_matrix(items, now_us=self._as_of_us())
+            if items.size and not found.found.any():
+                self._reader.check_filled([ITEM_VIEW])
         return found.values.astype("float32")
 
     def last_items(self, items: Positions) -> Floats | None:

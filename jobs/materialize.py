@@ -45,9 +45,11 @@ def run(settings: Settings, end: datetime | None = None) -> Result:
             f"As of {now:%Y-%m-%dT%H:%M:%SZ} the online store would hold {found}; the old one stays."
             f" Give an --end within the data, or run `endcap build-features`"
         )
-    for view in views:
-        rows.declare(layout_of(view))
-    rows.write({view.name: counted(view, latest[view.name]) for view in views}, replace=end is not None)
+    rows.write(
+        {view.name: counted(view, latest[view.name]) for view in views},
+        replace=end is not None,
+        layouts=[layout_of(view) for view in views],
+    )
     counts = {view.name: rows.count(view.name) for view in views}
     rows.close()
     detail = f"{', '.join(f'{name} {count:,}' for name, count in counts.items())} as of {now:%Y-%m-%d %H:%MZ}"

@@ -110,7 +110,7 @@ def test_a_store_that_is_away_gets_the_purchases_later(intake, monkeypatch):
         raise PackedStoreError("away")
 
     with monkeypatch.context() as broken:
-        broken.setattr(intake.live.rows, "write", away)
+        broken.setattr(intake.live.rows, "exchange", away)
         assert buy(intake, "i01") == [(1, False)]
     assert intake.events.pending() == ["u0"]
     before = row(intake, STATS).values["user_baskets_7d"]
@@ -147,3 +147,47 @@ def test_old_purchases_count_in_no_short_span():
     values = grown_stats(None, baskets, empty_history())
     assert [values[f"user_baskets_{span}"] for span in ("7d", "28d", "91d")] == [1, 2, 3]
     assert [values[f"user_spend_{span}"] for span in ("7d", "28d", "91d")] == [2.0, 4.0, 6.0]
+
+
+def test_what_the_job_writes_meanwhile_is_kept(intake, monkeypatch):
+    """A row that is written between reading and writing is read again: the purchase goes on top of it."""
+    live, exchange, tries = intake.live, intake.live.rows.exchange, []
+    layout = live.reader.layout(STATS)
+    nightly = row(intake, STATS).values | {"user_baskets_7d": 40}
+
+    def late(changes):
+        if not tries:
+            live.rows.write({STATS: [packed_row(layout, "u0", nightly, NOW_US)]})
+        tries.append(1)
+        return exchange(changes)
+
+    live.rows.write({STATS: [packed_row(layout, "u0", nightly, NOW_US - 1)]}, replace=True)
+    monkeypatch.setattr(live.rows, "exchange", late)
+    assert buy(intake, "i01") == [(1, True)]
+    assert len(tries) == 2
+    assert row(intake, STATS).values["user_baskets_7d"] == 41
+    assert history(row(intake, HISTORY)).items.tolist().count("i01") == 1
+
+
+def test_who_waits_is_not_kept_waiting_by_many_rows(intake, monkeypatch):
+    """When time is over the answer says that the rest is to follow; it does, once."""
+    monkeypatch.setattr("bentos.intake.APPLY_S", -1.0)
+    before = row(intake, STATS).values["user_baskets_7d"]
+    assert buy(intake, "i01") == [(1, False)]
+    assert row(intake, STATS).values["user_baskets_7d"] == before
+    assert intake.apply(intake.live.pending())
+    assert row(intake, STATS).values["user_baskets_7d"] == before + 1
+    assert intake.live.pending() == []
+
+
+def test_counters_that_have_expired_start_from_the_log(intake):
+    """Nobody adds to numbers of a month ago; what is older than the row is no reason to put it back."""
+    buy(intake, "i01")
+    live, stats = intake.live, row(intake, STATS)
+    later = NOW_US + 60 * 86_400 * 1_000_000
+    assert live.apply(["u0"], now_us=later) == 0
+    assert row(intake, STATS).event_us == stats.event_us
+    intake.events.append([[Event("late", "purchase", "u0", "i02", 3.0)]], now_us=later, arrived_s=0.0)
+    live.apply(["u0"], now_us=later + 5)
+    found = PackedReader(live.rows).read_row(STATS, "u0", now_us=later + 5).values
+    assert (found["user_baskets_7d"], found["user_baskets_28d"], found["user_baskets_91d"]) == (1, 1, 2)

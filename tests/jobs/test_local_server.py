@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -74,6 +75,7 @@ def test_endcap_serve_lives_in_the_block(shop, storeless, monkeypatch):
     """`endcap serve` answers with the current release in the block, and nothing listens there after it."""
     for name, value in served_shop.environment(storeless.state, shop.bentoml_home).items():
         monkeypatch.setenv(name, value)
+    shutil.copy(shop.settings.online_store, storeless.online_store)
     with local_server(storeless) as server:
         answer = ask(server.url, "u1", k=2)
         assert (answer["release"], len(answer["items"])) == (shop.tag, 2)
@@ -136,7 +138,8 @@ def test_bentoml_serve_starts_in_bentos(shop, storeless, tmp_path, target):
     """
     home = served_shop.environment(storeless.state, shop.bentoml_home)
     serve, log = (*BENTOML, "serve", *target), tmp_path / "serve.log"
-    with served_shop.serving(*serve, environment=home, cwd=ROOT / "bentos", log=log) as url:
+    there = {"environment": home, "cwd": ROOT / "bentos", "log": log, "until": "/livez"}
+    with served_shop.serving(*serve, **there) as url:
         answer = httpx.post(f"{url}/recommend", json={"user_id": "u1", "k": 2}).json()
     assert answer["release"] == shop.tag
     assert answer["degraded"] == ["no online store (run `endcap materialize`): top sellers"]

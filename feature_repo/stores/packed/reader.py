@@ -32,6 +32,9 @@ class Rows(Protocol):
     def read_all(self, view: str) -> dict[str, bytes]:
         """All packed rows of a view by key."""
 
+    def filled(self, view: str) -> bool:
+        """Whether a view has any row."""
+
     def version(self, view: str) -> int | None:
         """A number that grows whenever rows of the view may have changed."""
 
@@ -161,6 +164,14 @@ class PackedReader:
             raise EmptyStoreError(
                 f"The online store is empty: it has no view {view} any more; run `endcap materialize`"
             )
+
+    def check_filled(self, views: Sequence[str]) -> None:
+        """EmptyStoreError if a view has no row at all: nothing was materialized since it was registered."""
+        for view in views:
+            if not self.rows.filled(view):
+                raise EmptyStoreError(
+                    f"The online store is empty: view {view} has no rows; run `endcap materialize`"
+                )
 
 
 def since(layout: Layout, now_us: int) -> int:

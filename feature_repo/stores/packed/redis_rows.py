@@ -5,12 +5,13 @@ that is written anew is built beside the old one and renamed.
 """
 
 import secrets
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from feature_repo.stores.packed.layout import EVENT_AT, Layout, PackedStoreError
-from feature_repo.stores.packed.sqlite_rows import Row
+from feature_repo.stores.packed.sqlite_rows import Exchange, Row
 
 ROWS_A_CALL = 1_000  # the server does nothing else meanwhile: about 1 ms
 # A row's header tells both times, little-endian. Numbers of Lua are exact up to 2**53: the year 2255.
@@ -30,6 +31,36 @@ end
 """
 
 
+# Views of a key, each with the event time that its row must have and the new row, are exchanged all or none.
+SAME = f"""
+local views, refused = tonumber(ARGV[1]), {{}}
+for i = views + 2, #ARGV, 1 + 2 * views do
+  local same = true
+  for v = 1, views do
+    local was, row = ARGV[i + 2 * v - 1], ARGV[i + 2 * v]
+    if row ~= '' then
+      local old = redis.call('HGET', KEYS[v + 1], ARGV[i])
+      local found = ''
+      if old then found = string.sub(old, {EVENT_AT + 1}, {EVENT_AT + 8}) end
+      same = same and found == was
+    end
+  end
+  if same then
+    for v = 1, views do
+      local row = ARGV[i + 2 * v]
+      if row ~= '' then
+        redis.call('HSET', KEYS[v + 1], ARGV[i], row)
+        redis.call('HINCRBY', KEYS[1], ARGV[v + 1], 1)
+      end
+    end
+  else
+    refused[#refused + 1] = ARGV[i]
+  end
+end
+return refused
+"""
+
+
 class RedisRows:
     """Rows of one project at a URL such as redis://localhost:6379/0 or unix:///run/redis.sock."""
 
@@ -45,17 +76,20 @@ class RedisRows:
             url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=once_more
         )
         self._write_newest = self._client.register_script(NEWEST)
+        self._write_same = self._client.register_script(SAME)
 
     def declare(self, layout: Layout) -> None:
         """Keep a view's layout; that of rows written before stays known."""
-        told = layout.to_json()
         with self._plainly():
-            self._client.hset(
-                self._layouts, mapping={layout.view: told, f"{layout.view} {layout.schema:016x}": told}
-            )
-            # From a random number on: a server that was started anew does not count as the one before.
-            self._client.hsetnx(self._versions, layout.view, str(secrets.randbits(40)))
-            self._client.hincrby(self._versions, layout.view, 1)
+            self._declare(self._client, layout)
+
+    def _declare(self, client: Any, layout: Layout) -> None:
+        told = layout.to_json()
+        client.hset(self._layouts, mapping={layout.view: told, f"{layout.view} {layout.schema:016x}": told})
+        # From a random number on: a server that was started anew does not count as the one before.
+        client.hsetnx(self._versions, layout.view, str(secrets.randbits(40)))
+        client.hincrby(self._versions, layout.view, 1)
+        client.hsetnx(self._fills, layout.view, str(secrets.randbits(60)))
 
     def layout(self, view: str, schema: int | None = None) -> Layout | None:
         """The view's layout, or an earlier one by its hash; None where the store has none."""
@@ -63,25 +97,59 @@ class RedisRows:
             told: Any = self._client.hget(self._layouts, view if schema is None else f"{view} {schema:016x}")
         return None if told is None else Layout.from_json(told)
 
-    def write(self, rows: Mapping[str, Iterable[Row]], *, replace: bool = False) -> None:
+    def write(
+        self, rows: Mapping[str, Iterable[Row]], *, replace: bool = False, layouts: Sequence[Layout] = ()
+    ) -> None:
         """Write rows by view; a newer row stays. Each row is whole at any time, a batch is not.
 
-        With `replace` the views have just these rows afterwards, however old, and all change at once.
+        With `replace` the views have just these rows afterwards, however old. Those change all at once, and
+        so do views that have no rows yet. `layouts` are declared: for views that have no rows yet with them,
+        so that nobody sees such a view without its rows.
         """
         if replace:
-            self._write_anew(rows)
+            self._write_anew(rows, layouts)
             return
         with self._plainly():
+            blank = {each.view: each for each in layouts if not self._client.exists(self._table(each.view))}
+            for layout in layouts:
+                if layout.view not in blank:
+                    self._declare(self._client, layout)
             for view, of_view in rows.items():
-                for some in batched_rows(of_view):
-                    arguments = [view, *(part for key, _, _, row in some for part in (key, row))]
-                    self._write_newest(keys=[self._table(view), self._versions], args=arguments)
+                if view in blank:
+                    self._client.delete(self._aside(view))
+                self._merge(view, of_view, self._aside(view) if view in blank else self._table(view))
+            self._show(blank)
 
-    def _write_anew(self, rows: Mapping[str, Iterable[Row]]) -> None:
+    def _merge(self, view: str, rows: Iterable[Row], table: str) -> None:
+        for some in batched_rows(rows):
+            arguments = [view, *(part for key, _, _, row in some for part in (key, row))]
+            self._write_newest(keys=[table, self._versions], args=arguments)
+
+    def _show(self, blank: Mapping[str, Layout]) -> None:
+        """Put what lies aside in the place of views without rows, all at once."""
+        written = [view for view in blank if self._client.exists(self._aside(view))]
+        with self._client.pipeline(transaction=True) as change:
+            for view in written:
+                change.renamenx(self._aside(view), self._table(view))
+            for view, layout in blank.items():
+                self._declare(change, layout)
+                change.hset(self._fills, view, str(secrets.randbits(60)))
+            moved = change.execute()[: len(written)]
+        for view, alone in zip(written, moved, strict=True):
+            if not alone:  # somebody has written to it since
+                self._merge(view, self._left(view), self._table(view))
+                self._client.delete(self._aside(view))
+
+    def _left(self, view: str) -> Iterator[Row]:
+        found: Any = self._client.hscan_iter(self._aside(view), count=ROWS_A_CALL)
+        return ((key.decode(), 0, 0, row) for key, row in found)
+
+    def _write_anew(self, rows: Mapping[str, Iterable[Row]], layouts: Sequence[Layout]) -> None:
         with self._plainly(), self._client.pipeline(transaction=True) as change:
+            for layout in layouts:
+                self._declare(change, layout)
             for view, of_view in rows.items():
-                table = self._table(view)
-                aside = f"{table}:aside"
+                table, aside = self._table(view), self._aside(view)
                 self._client.delete(aside)
                 for some in batched_rows(of_view):
                     self._client.hset(aside, mapping={key: row for key, _, _, row in some})
@@ -89,8 +157,27 @@ class RedisRows:
                     change.rename(aside, table)
                 else:
                     change.delete(table)
+                change.hset(self._fills, view, str(secrets.randbits(60)))
                 change.hincrby(self._versions, view, 1)
             change.execute()
+
+    def exchange(self, changes: Iterable[Exchange]) -> list[str]:
+        """Write rows where the store still has those that they were made from; keys of the others.
+
+        A key's rows in several views are exchanged all or none.
+        """
+        refused: list[str] = []
+        for some in batched_rows(changes):
+            views = sorted({view for change in some for view in change.rows})
+            arguments: list[Any] = [len(views), *views]
+            for change in some:
+                arguments.append(change.key)
+                for view in views:
+                    arguments += expected_and_new(change, view)
+            with self._plainly():
+                keys = [self._versions, *map(self._table, views)]
+                refused += [key.decode() for key in self._write_same(keys=keys, args=arguments)]
+        return refused
 
     def read(self, view: str, keys: Sequence[str]) -> list[bytes | None]:
         """Packed rows of keys, in their order; None where there is none."""
@@ -126,6 +213,17 @@ class RedisRows:
             found: Any = self._client.hget(self._versions, view)
         return None if found is None else int(found)
 
+    def fill(self, view: str) -> int | None:
+        """What tells a view that was lost or written anew from the one before; None where there is none."""
+        with self._plainly():
+            found: Any = self._client.hget(self._fills, view)
+        return None if found is None else int(found)
+
+    def filled(self, view: str) -> bool:
+        """Whether a view has any row."""
+        with self._plainly():
+            return bool(self._client.exists(self._table(view)))
+
     def count(self, view: str) -> int:
         """Number of rows of a view."""
         with self._plainly():
@@ -140,6 +238,7 @@ class RedisRows:
             if gone:
                 self._client.hdel(self._layouts, *gone)
             self._client.hincrby(self._versions, view, 1)
+            self._client.hdel(self._fills, view)
 
     def close(self) -> None:
         """Let the connections go; the next call opens one."""
@@ -156,11 +255,18 @@ class RedisRows:
         return f"{self.project}:packed_versions"
 
     @property
+    def _fills(self) -> str:
+        return f"{self.project}:packed_fills"
+
+    @property
     def _layouts(self) -> str:
         return f"{self.project}:packed_layouts"
 
     def _table(self, view: str) -> str:
         return f"{self.project}:packed:{view}"
+
+    def _aside(self, view: str) -> str:
+        return f"{self._table(view)}:aside"
 
     @contextmanager
     def _plainly(self) -> Iterator[None]:
@@ -171,6 +277,14 @@ class RedisRows:
             yield
         except redis.RedisError as error:
             raise PackedStoreError(f"{self.place} cannot be used now ({error})") from error
+
+
+def expected_and_new(change: Exchange, view: str) -> tuple[bytes, bytes]:
+    """Event time that a view's row must have, as it stands in it, and the new row; empty for no change."""
+    if view not in change.rows:
+        return b"", b""
+    row, was = change.rows[view]
+    return (b"" if was is None else struct.pack("<q", was)), row[3]
 
 
 def batched_rows(rows: Iterable[Any]) -> Iterator[Sequence[Any]]:

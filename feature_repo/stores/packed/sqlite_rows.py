@@ -10,14 +10,23 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from feature_repo.stores.packed.layout import EmptyStoreError, Layout, NoStoreError, PackedStoreError
 
 WAIT_S = 10.0  # for another writer to finish
-LAYOUTS, VERSIONS = "packed_layouts", "packed_versions"
+LAYOUTS, VERSIONS, FILLS = "packed_layouts", "packed_versions", "packed_fills"
 Row = tuple[str, int, int, bytes]  # key, event time, created time (us, 0 for none), packed row
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """New rows of one key, each for the one that it was made from."""
+
+    key: str
+    rows: Mapping[str, tuple[Row, int | None]]  # by view, with the event time of the old one, None for no row
 
 
 class SqliteRows:
@@ -42,27 +51,26 @@ class SqliteRows:
     def declare(self, layout: Layout) -> None:
         """Make room for a view's rows, and keep its layout; that of rows written before stays known."""
         with self._writing() as connection:
-            connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {LAYOUTS} (project TEXT, view TEXT, schema TEXT, layout TEXT,"
-                " latest INTEGER, PRIMARY KEY (project, view, schema))"
-            )
-            connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {VERSIONS} (project TEXT, view TEXT, version INTEGER,"
-                " PRIMARY KEY (project, view)) WITHOUT ROWID"
-            )
-            self._changed(connection, layout.view)
-            connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {self._table(layout.view)}"
-                " (key TEXT PRIMARY KEY, event_us INTEGER, created_us INTEGER, row BLOB) WITHOUT ROWID"
-            )
-            connection.execute(
-                f"UPDATE {LAYOUTS} SET latest = 0 WHERE project = ? AND view = ?",
-                (self.project, layout.view),
-            )
-            connection.execute(
-                f"INSERT OR REPLACE INTO {LAYOUTS} VALUES (?, ?, ?, ?, 1)",
-                (self.project, layout.view, f"{layout.schema:016x}", layout.to_json()),
-            )
+            self._declare(connection, layout)
+
+    def _declare(self, connection: sqlite3.Connection, layout: Layout) -> None:
+        for told in (
+            f"{LAYOUTS} (project TEXT, view TEXT, schema TEXT, layout TEXT, latest INTEGER,"
+            " PRIMARY KEY (project, view, schema))",
+            f"{VERSIONS} (project TEXT, view TEXT, version INTEGER, PRIMARY KEY (project, view))",
+            f"{FILLS} (project TEXT, view TEXT, fill INTEGER, PRIMARY KEY (project, view))",
+            f"{self._table(layout.view)}"
+            " (key TEXT PRIMARY KEY, event_us INTEGER, created_us INTEGER, row BLOB) WITHOUT ROWID",
+        ):
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {told}")
+        self._changed(connection, layout.view)
+        of_view = (self.project, layout.view)
+        connection.execute(f"INSERT OR IGNORE INTO {FILLS} VALUES (?, ?, random())", of_view)
+        connection.execute(f"UPDATE {LAYOUTS} SET latest = 0 WHERE project = ? AND view = ?", of_view)
+        connection.execute(
+            f"INSERT OR REPLACE INTO {LAYOUTS} VALUES (?, ?, ?, ?, 1)",
+            (*of_view, f"{layout.schema:016x}", layout.to_json()),
+        )
 
     def layout(self, view: str, schema: int | None = None) -> Layout | None:
         """The view's layout, or an earlier one by its hash; None where the store has none."""
@@ -78,17 +86,24 @@ class SqliteRows:
             return None
         return Layout.from_json(found[0][0]) if found else None
 
-    def write(self, rows: Mapping[str, Iterable[Row]], *, replace: bool = False) -> None:
+    def write(
+        self, rows: Mapping[str, Iterable[Row]], *, replace: bool = False, layouts: Sequence[Layout] = ()
+    ) -> None:
         """Write rows by view, all in one transaction; a newer row stays.
 
-        With `replace` the views have just these rows afterwards, however old.
+        With `replace` the views have just these rows afterwards, however old. `layouts` are declared with
+        them, so that nobody sees a view of them without its rows.
         """
         with self._writing() as connection:
+            for layout in layouts:
+                self._declare(connection, layout)
             for view, of_view in rows.items():
                 table = self._table(view)
                 self._changed(connection, view)
                 if replace:
                     connection.execute(f"DELETE FROM {table}")
+                    told = f"INSERT OR REPLACE INTO {FILLS} VALUES (?, ?, random())"
+                    connection.execute(told, (self.project, view))
                 connection.executemany(
                     f"INSERT INTO {table} VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
                     " event_us = excluded.event_us, created_us = excluded.created_us, row = excluded.row"
@@ -96,6 +111,28 @@ class SqliteRows:
                     " (excluded.created_us = 0 OR created_us = 0 OR excluded.created_us >= created_us))",
                     of_view,
                 )
+
+    def exchange(self, changes: Iterable[Exchange]) -> list[str]:
+        """Write rows where the store still has those that they were made from; keys of the others.
+
+        A key's rows in several views are exchanged all or none.
+        """
+        refused = []
+        with self._writing() as connection:
+            for change in changes:
+                rows = [(self._table(view), *each) for view, each in change.rows.items()]
+                if any(self._event_us(connection, table, change.key) != was for table, _, was in rows):
+                    refused.append(change.key)
+                    continue
+                for table, row, _ in rows:
+                    connection.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?)", row)
+                for view in change.rows:
+                    self._changed(connection, view)
+        return refused
+
+    def _event_us(self, connection: sqlite3.Connection, table: str, key: str) -> int | None:
+        found = connection.execute(f"SELECT event_us FROM {table} WHERE key = ?", (key,)).fetchone()
+        return None if found is None else int(found[0])
 
     def read(self, view: str, keys: Sequence[str]) -> list[bytes | None]:
         """Packed rows of keys, in their order; None where there is none."""
@@ -134,6 +171,22 @@ class SqliteRows:
             return None
         return int(found[0][0]) if found else None
 
+    def fill(self, view: str) -> int | None:
+        """What tells a view that was lost or written anew from the one before; None where there is none."""
+        query = f"SELECT fill FROM {FILLS} WHERE project = ? AND view = ?"
+        try:
+            found = self._fetch(query, [self.project, view])
+        except MissingTableError:
+            return None
+        return int(found[0][0]) if found else None
+
+    def filled(self, view: str) -> bool:
+        """Whether a view has any row."""
+        try:
+            return bool(self._fetch(f"SELECT 1 FROM {self._table(view)} LIMIT 1", []))
+        except MissingTableError:
+            return False
+
     def count(self, view: str) -> int:
         """Number of rows of a view."""
         return int(self._fetch(f"SELECT count(*) FROM {self._table(view)}", [])[0][0])
@@ -145,6 +198,9 @@ class SqliteRows:
             if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (LAYOUTS,)).fetchone():
                 connection.execute(
                     f"DELETE FROM {LAYOUTS} WHERE project = ? AND view = ?", (self.project, view)
+                )
+                connection.execute(
+                    f"DELETE FROM {FILLS} WHERE project = ? AND view = ?", (self.project, view)
                 )
                 self._changed(connection, view)
 
