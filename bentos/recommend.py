@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from bentos import legacy_rules, rules
 from bentos.candidates import SOURCES, TASKS, Candidates, draw
 from bentos.explain import NEWCOMER, reason
-from bentos.ladder import FeaturesUnavailableError, Lost, Reader, Stopwatch, item_rows, without_ranker
+from bentos.ladder import (
+    BUDGET_MS,
+    FeaturesUnavailableError,
+    Lost,
+    Reader,
+    Stopwatch,
+    item_rows,
+    without_ranker,
+)
 from bentos.newcomers import newcomers
 from bentos.placement import diverse, placed
 from bentos.release import Release
@@ -235,15 +243,16 @@ def recommend(
     now: datetime,
     session: Session | None = None,
     explain: bool = False,
+    budget_ms: float = BUDGET_MS,
 ) -> Recommendation:
     """Answer one request; with `explain` each item has the features that moved its score most.
 
-    What cannot be had in time is done without, rung by rung, and `degraded` says what and why: item features
-    as of the last read, then the pool's order instead of the ranker's, then top sellers, which are also for
-    an unknown user who does nothing yet. Raises ValueError for a task other than "all" and "discover" and for
+    What cannot be had within `budget_ms` is done without, rung by rung, and `degraded` says what and why:
+    item features as of the last read, then the pool's order instead of the ranker's, then top sellers, which
+    are also for an unknown user who does nothing yet. Raises ValueError for a task other than "all" and "discover" and for
     k below 1.
     """
-    asked, watch, lost = Asked(k, task, session or Session(), explain), Stopwatch(), Lost()
+    asked, watch, lost = Asked(k, task, session or Session(), explain), Stopwatch(budget_ms), Lost()
     found = Recommendation(user_id, task, release.tag, slots=(), rules=release.rules_from)
     row, strange = None, "unknown user"
     try:

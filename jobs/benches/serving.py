@@ -23,6 +23,7 @@ import numpy as np
 
 from bentos.blas import use_one_blas_thread
 from bentos.candidates import SIZE
+from bentos.ladder import OUT_OF_TIME
 from bentos.online_features import OnlineFeatures
 from bentos.release import Release, clock, open_current
 from feature_repo.settings import FEATURE_STORE, Settings
@@ -61,7 +62,7 @@ def records(settings: Settings) -> Iterator[Record]:
     """Quantiles, throughput, CPU, memory and stages of every design, and what the service saves."""
     release = open_current(settings)
     bodies = [{"user_id": user, "k": 10} for user in shoppers(settings, REQUESTS)]
-    answers: dict[Key, list[list[str]]] = {}
+    answers: dict[Key, list[list[str] | None]] = {}
     spent: dict[Key, float] = {}
     with ExitStack() as stack:
         designs = list(prepared(settings, release, stack))
@@ -78,7 +79,7 @@ def records(settings: Settings) -> Iterator[Record]:
 
 def comparisons(
     designs: Sequence[Design],
-    answers: Mapping[Key, list[list[str]]],
+    answers: Mapping[Key, list[list[str] | None]],
     spent: Mapping[Key, float],
     reads: Mapping[Key, float],
 ) -> Iterator[Record]:
@@ -97,12 +98,17 @@ def comparisons(
             for metric, cost in less.items():
                 yield {**tags, "metric": metric, "value": cost[first.key] / cost[design.key], "unit": "x"}
             pairs = list(zip(answers[first.key], answers[design.key], strict=True))
-            same = sum(ours == theirs for ours, theirs in pairs) / len(pairs)
-            yield {**tags, "metric": "equal_top10", "value": same, "unit": "share", "users": len(pairs)}
+            late = sum(answer is None for answer in answers[design.key])
+            yield {**tags, "metric": "late_answers", "value": late, "unit": "answers", "users": len(pairs)}
+            both = [(ours, theirs) for ours, theirs in pairs if theirs is not None]
+            same = sum(ours == theirs for ours, theirs in both) / len(both)
+            yield {**tags, "metric": "equal_top10", "value": same, "unit": "share", "users": len(both)}
 
 
-def told(answer: Mapping[str, Any]) -> list[str]:
-    """Items of an answer, best first; RuntimeError for one that is degraded."""
+def told(answer: Mapping[str, Any]) -> list[str] | None:
+    """Items of an answer, best first, None if it ran out of time; RuntimeError if it is degraded otherwise."""
+    if any(reason.startswith(OUT_OF_TIME) for reason in answer["degraded"]):
+        return None
     if answer["degraded"]:
         raise RuntimeError(f"The answer for user {answer['user_id']!r} is degraded: {answer['degraded']}")
     return [item["item_id"] for item in answer["items"]]

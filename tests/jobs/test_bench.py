@@ -106,6 +106,11 @@ def test_a_degraded_answer_is_no_figure():
     assert told({"user_id": "u", "degraded": [], "items": [{"item_id": "a"}]}) == ["a"]
 
 
+def test_an_answer_that_ran_out_of_time_is_counted_and_not_compared():
+    """On a busy machine the ladder does its work; that is no difference between designs."""
+    assert told({"user_id": "u", "degraded": ["out of time: ordered by the pool"], "items": []}) is None
+
+
 def test_cpu_of_processes_below_the_server_counts():
     """A child in a session of its own is counted with its parent, and nobody else is."""
     process = subprocess.Popen([sys.executable, "-c", PARENT, BUSY], start_new_session=True)
