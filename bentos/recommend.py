@@ -249,8 +249,8 @@ def recommend(
 
     What cannot be had within `budget_ms` is done without, rung by rung, and `degraded` says what and why:
     item features as of the last read, then the pool's order instead of the ranker's, then top sellers, which
-    are also for an unknown user who does nothing yet. Raises ValueError for a task other than "all" and "discover" and for
-    k below 1.
+    are also for an unknown user who does nothing yet. Raises ValueError for a task other than "all" and
+    "discover" and for k below 1.
     """
     asked, watch, lost = Asked(k, task, session or Session(), explain), Stopwatch(budget_ms), Lost()
     found = Recommendation(user_id, task, release.tag, slots=(), rules=release.rules_from)

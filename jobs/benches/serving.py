@@ -106,7 +106,7 @@ def comparisons(
 
 
 def told(answer: Mapping[str, Any]) -> list[str] | None:
-    """Items of an answer, best first, None if it ran out of time; RuntimeError if it is degraded otherwise."""
+    """Items of an answer, best first, None if it ran out of time; RuntimeError if otherwise degraded."""
     if any(reason.startswith(OUT_OF_TIME) for reason in answer["degraded"]):
         return None
     if answer["degraded"]:

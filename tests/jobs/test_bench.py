@@ -83,10 +83,10 @@ def test_a_load_stops_at_an_error(counting):
 
 
 def test_comparisons_are_with_the_first_design():
-    """CPU time over CPU time, and the share of shoppers who are shown the same."""
+    """CPU time over CPU time, and the share of shoppers who are shown the same, of those not late."""
     naive, packed = keys = [("naive", "sqlite"), ("packed", "sqlite")]
-    designs = [Design(*key, "/", Settings(Path(), Path()), {}, (1,), 2) for key in keys]
-    answers = {naive: [["a", "b"], ["c"]], packed: [["a", "b"], ["d"]]}
+    designs = [Design(*key, "/", Settings(Path(), Path()), {}, (1,), 3) for key in keys]
+    answers = {naive: [["a", "b"], ["c"], ["e"]], packed: [["a", "b"], ["d"], None]}
     found = list(comparisons(designs, answers, {naive: 90.0, packed: 3.0}, {naive: 50.0, packed: 0.5}))
     by_design = {(each["design"], each["metric"]): each["value"] for each in found}
     assert by_design == {
@@ -94,6 +94,7 @@ def test_comparisons_are_with_the_first_design():
         ("packed", "item_read_cpu_ms"): 0.5,
         ("packed", "cpu_times_less"): 30.0,
         ("packed", "item_read_cpu_times_less"): 100.0,
+        ("packed", "late_answers"): 1,
         ("packed", "equal_top10"): 0.5,
     }
     assert {each["store"] for each in found} == {"sqlite"}
