@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bentos.release import Release
-from feature_repo.pair_features import GROUPS, Floats, Groups, PastPurchases, Positions
+from feature_repo.pair_features import GROUPS, Floats, Groups, PastPurchases, Positions, few_groups
 
 PRIOR = 10.0  # a shopper's first 10 decayed purchases weigh as much as the shop's average
 
@@ -122,7 +122,9 @@ def raised(past: PastPurchases, codes: NDArray[np.integer[Any]], share: Floats) 
     """
     own = codes[past.items]
     weights = np.repeat(past.decayed, own.shape[1]) if own.ndim > 1 else past.decayed
+    names, own = few_groups(own, len(share))
     counts = np.bincount(own.ravel(), weights=weights)
-    bought = np.flatnonzero(counts)
-    lift = np.log1p(counts[bought].astype(np.float32) / (np.float32(PRIOR) * share[bought]))
+    places = np.flatnonzero(counts)
+    bought = places if names is None else names[places]
+    lift = np.log1p(counts[places].astype(np.float32) / (np.float32(PRIOR) * share[bought]))
     return bought, lift.astype(np.float32, copy=False)

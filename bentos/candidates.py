@@ -1,23 +1,27 @@
 """Candidates: the few hundred items worth ranking, out of the whole catalogue.
 
-Sources score the whole catalogue for one shopper. The shopper's own repurchases and the best of the pool, a
-learned sum of the other sources, are the candidates; each keeps every source's score, so that the ranker sees
-all opinions and the answer can say which sources would have brought it.
+Sources score the catalogue for one shopper, or what a request can look at of a large one
+(`bentos.shortlist`). The shopper's own repurchases and the best of the pool, a learned sum of the other
+sources, are the candidates; each keeps every source's score, so that the ranker sees all opinions and the
+answer can say which sources would have brought it.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bentos.affinity import item_groups, lifts, raised, shop_shares
 from bentos.factors import shopper_factors
-from bentos.index import best
-from bentos.neighbours import neighbours
-from bentos.pool import INPUTS, cheap_part, dear_part
+from bentos.index import at_least, best
+from bentos.neighbours import neighbours, newly_bought
+from bentos.pool import cheap_part, cheap_part_of, dear_part, pooled_sales
 from bentos.release import Release
 from bentos.shopper import Shopper
-from bentos.towers import item_vectors, query_of, sales, two_tower
+from bentos.shortlist import view
+from bentos.towers import item_vectors, query_of, two_tower
 from feature_repo.pair_features import GROUPS, Floats, PastPurchases, Positions
 
 TASKS = ("all", "discover")
@@ -30,6 +34,7 @@ REPURCHASES = 0.75  # share of them, at most, that the shopper bought before
 # are to be drawn from it: of what all inner products would draw, 6 times hold 99.94 %, 5 times 99.87 % (150
 # shoppers of cut 49, both tasks).
 SHORTLIST, SHORTLIST_TIMES = 500, 6
+Rows = NDArray[np.integer[Any]]
 BROUGHT = 100  # a source is said to have brought the candidates that it holds for its best 100
 
 
@@ -79,41 +84,63 @@ class Opinions:
     past: PastPurchases
     knows: bool  # whether there is a past or an interest to go by
     group_lifts: Floats  # (n_groups,) of all kinds of groups as one
-    near: Floats  # (n_items,) neighbours' shares
+    near: Floats  # (n_newly_bought + 1,) neighbours' shares
     factors: Floats  # (n_factors,) the shopper's
     query: Floats  # (n_taste,) the shopper's side of the two towers
 
     @cached_property
     def cheap(self) -> Floats:
         """The pool's score of every item without the inner products, but with the towers' part of sales."""
-        return cheap_part(self.release, self.group_lifts, self.near) + pooled_sales(self.release)
+        near = self.near.take(newly_bought(self.release).place_of)
+        return cheap_part(self.release, self.group_lifts, near) + pooled_sales(self.release)
+
+    def cheap_of(self, items: Positions) -> Floats:
+        """The same of some items: (n,)."""
+        found = cheap_part_of(self.release, items, self.lifts_of(items), self.near_of(items))
+        return found + pooled_sales(self.release).take(items)
+
+    def lifts_of(self, items: Positions) -> Floats:
+        """Lifts of some items' groups: (n, n_kinds of groups)."""
+        return self.group_lifts.take(item_groups(self.release).joint.take(items, axis=0))
+
+    def near_of(self, items: Positions) -> Floats:
+        """The neighbours' shares of some items: (n,)."""
+        return self.near.take(newly_bought(self.release).place_of.take(items))
+
+    @cached_property
+    def seen(self) -> tuple[Positions | None, Floats]:
+        """The items that are looked at, None for all of them, and the cheap part of each."""
+        items = view(self.release).items(self.factors, self.query, self.near, self.past.items)
+        return items, self.cheap if items is None else self.cheap_of(items)
 
     def shortlist(self, n: int, own: Positions) -> Shortlist:
-        """The best `n` of the cheap part that the shopper never bought, and `own` items that they did buy."""
-        new = self.cheap.copy()
-        new[self.past.items] = -np.inf
-        least = np.partition(new, len(new) - n)[len(new) - n] if n < len(new) else -np.inf
-        chosen = np.flatnonzero(new >= least if least > -np.inf else new > -np.inf)
-        return self._shortlist(np.sort(np.concatenate([chosen, own])).astype(np.int32))
+        """Of what is seen the best `n` of the cheap part, never bought, and `own` items that were bought."""
+        items, cheap = self.seen
+        if items is None:
+            rows = chosen(cheap, n, bought=self.past.items, own=own)
+            return self._shortlist(rows, cheap[rows])
+        bought = np.searchsorted(items, self.past.items)
+        rows = chosen(cheap, n, bought=bought, own=np.searchsorted(items, own))
+        return self._shortlist(items[rows], cheap[rows])
 
-    def _shortlist(self, items: Positions) -> Shortlist:
+    def _shortlist(self, items: Positions, cheap: Floats) -> Shortlist:
         rows, n_factors = item_vectors(self.release).take(items, axis=0), len(self.factors)
         co_purchase = rows[:, :n_factors] @ self.factors
         towers = two_tower(self.release, rows[:, n_factors:] @ self.query, co_purchase, items)
-        pool = self.cheap[items] - pooled_sales(self.release)[items]
+        pool = cheap - pooled_sales(self.release)[items]
         pool += dear_part(self.release, co_purchase, towers)
         return Shortlist(items, co_purchase, towers, pool)
 
     def of(self, short: Shortlist) -> tuple[Floats, Floats]:
         """Scores (n, n_sources) and lifts (n, n_kinds of groups) of some items; NaN for no opinion."""
         items, knows = short.items, self.knows
-        lifted = self.group_lifts[item_groups(self.release).joint[items]]
+        lifted = self.lifts_of(items)
         nothing = np.full(len(items), np.nan, dtype=np.float32)
         scores = {
             "buy_again": looked_up(items, self.past.items, self.past.decayed),
             "two_tower": short.two_tower,
             "co_purchase": short.co_purchase if knows else nothing,
-            "neighbours": positive(self.near[items]),
+            "neighbours": positive(self.near_of(items)),
             "affinity": lifted.sum(axis=1) if knows else nothing,
             "top_sellers": self.release.arrays["popularity"][items],
             "pool": short.pool,
@@ -122,7 +149,7 @@ class Opinions:
 
     @cached_property
     def _whole(self) -> tuple[Floats, Floats]:
-        return self.of(self._shortlist(np.arange(len(self.release.catalogue.item_ids), dtype=np.int32)))
+        return self.of(self._shortlist(np.arange(len(self.cheap), dtype=np.int32), self.cheap))
 
     @property
     def scores(self) -> dict[str, Floats]:
@@ -136,10 +163,11 @@ class Opinions:
         return dict(zip(GROUPS, self._whole[1].T, strict=True))
 
 
-def pooled_sales(release: Release) -> Floats:
-    """What the pool makes of the towers' part of sales: (n_items,)."""
-    place = INPUTS.index("two_tower")
-    return release.once("pooled_sales", lambda made: made.arrays["pool_weights"][place] * sales(made))
+def chosen(scores: Floats, n: int, *, bought: Rows, own: Rows) -> Positions:
+    """Rows, in order, of the `n` highest scores that are not among `bought`, and `own` ones of these."""
+    new = scores.copy()
+    new[bought] = -np.inf
+    return np.sort(np.concatenate([at_least(new, n), own])).astype(np.int32)
 
 
 def positive(values: Floats) -> Floats:

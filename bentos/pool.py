@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from bentos.affinity import combinations, item_groups
 from bentos.release import Release
-from feature_repo.pair_features import GROUPS, Floats
+from bentos.towers import sales
+from feature_repo.pair_features import GROUPS, Floats, Positions
 
 # Rows of `appeal_inputs`: what is the same for everybody. Item features, but for the newcomers of the panel.
 # No promotions: what last week's are worth changes with the season (weights from -.2 to .9 within a year).
@@ -69,6 +70,12 @@ def _group_weights(release: Release) -> Floats:
     return np.repeat(weights, list(item_groups(release).sizes.values())).astype(np.float32)
 
 
+def pooled_sales(release: Release) -> Floats:
+    """What the pool makes of the towers' part of sales: (n_items,)."""
+    place = INPUTS.index("two_tower")
+    return release.once("pooled_sales", lambda made: made.arrays["pool_weights"][place] * sales(made))
+
+
 def cheap_part(release: Release, group_lifts: Floats, near: Floats) -> Floats:
     """What the pool makes of all inputs but those that need an inner product with each item: (n_items,).
 
@@ -80,6 +87,22 @@ def cheap_part(release: Release, group_lifts: Floats, near: Floats) -> Floats:
     found *= weights[INPUTS.index("neighbours")]
     found += groups.sums(group_weights(release) * group_lifts).take(groups.of_item)
     found += appeal(release)
+    return found
+
+
+def cheap_part_of(release: Release, items: Positions, lifted: Floats, near: Floats) -> Floats:
+    """The same of some items, (n,), bit for bit.
+
+    `lifted` (n, n_kinds of groups) are the lifts of their groups, `near` (n,) the neighbours' shares.
+    """
+    weights = release.arrays["pool_weights"]
+    first, *others = lifted.T * weights[len(APPEAL) : len(APPEAL) + len(GROUPS), None]
+    for weighed in others:  # in the order of `Combinations.sums`
+        first += weighed
+    found = logarithm(near, PERSONAL["neighbours"])
+    found *= weights[INPUTS.index("neighbours")]
+    found += first
+    found += appeal(release).take(items)
     return found
 
 

@@ -132,3 +132,17 @@ def two_tower(release: Release, tasted: Floats, co_purchase: Floats, items: Posi
     found = tasted + sales(release)[items]
     found += release.arrays["query_factors"] * co_purchase
     return np.asarray(found, dtype=np.float32)
+
+
+def item_side(release: Release, items: Positions) -> Floats:
+    """The items' side of all three parts as one, (n, n_factors + n_taste + 1), of some items."""
+    return np.concatenate([item_vectors(release)[items], sales(release)[items, None]], axis=1)
+
+
+def query_side(release: Release, factors: Floats, query: Floats) -> Floats:
+    """The shopper's side of the same, (n_factors + n_taste + 1,): an inner product is a `two_tower` score.
+
+    `factors` (n_factors,) are the shopper's, `query` (n_taste,) is their `query_of`.
+    """
+    weighed = release.arrays["query_factors"] * factors
+    return np.concatenate([weighed, query, [1.0]]).astype(np.float32)

@@ -7,6 +7,7 @@ baskets that held them, decayed counts as of the request, days since the last pu
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ Positions = NDArray[np.int32]
 GROUPS: tuple[str, ...] = ("departments", "categories", "types", "manufacturers", "lines", "variants")
 SINCE = ("categories", "types", "lines", "variants")  # groups whose last purchase is told
 COUNTED = ("types", "lines", "variants")  # groups whose distinct bought items are counted
+SPARSE = 64  # sorting a code takes as long as going through an array of so many groups
 
 PAIR_FEATURES: tuple[str, ...] = (
     "pair_count",
@@ -117,13 +119,29 @@ def pair_features(past: PastPurchases, groups: Groups, candidates: Positions, te
     return matrix
 
 
+def few_groups(
+    codes: NDArray[np.integer[Any]], n_groups: int
+) -> tuple[NDArray[np.intp] | None, NDArray[np.integer[Any]]]:
+    """Distinct groups among codes, increasing, and each code's place among them: a shorter numbering.
+
+    None and the codes as they are where arrays of `n_groups` take less time than finding the distinct ones.
+    """
+    if n_groups <= SPARSE * codes.size:
+        return None, codes
+    names, places = np.unique(codes, return_inverse=True)
+    return names.astype(np.intp), places.reshape(codes.shape)
+
+
 def group_features(past: PastPurchases, groups: Groups, candidates: Positions) -> Floats:
     """What the past says of the candidates' groups: (n_candidates, n) as PAIR_FEATURES has them at its end.
 
     Sums over all kinds of groups are made at once: a request has many more calls than numbers.
     """
-    own, asked = groups.joint[past.items], groups.joint[candidates]
-    size, since, counted = groups.starts[-1], list(map(GROUPS.index, SINCE)), list(map(GROUPS.index, COUNTED))
+    both = groups.joint[np.concatenate([past.items, candidates])]
+    names, numbered = few_groups(both, groups.starts[-1])
+    size = groups.starts[-1] if names is None else len(names)
+    own, asked = numbered[: len(past.items)], numbered[len(past.items) :]
+    since, counted = list(map(GROUPS.index, SINCE)), list(map(GROUPS.index, COUNTED))
     found = np.empty((len(candidates), len(GROUPS) + len(since) + len(counted)), dtype=np.float32)
     sums = np.bincount(own.ravel(), weights=np.repeat(past.decayed, len(GROUPS)), minlength=size)
     found[:, : len(GROUPS)] = sums[asked] / max(float(past.decayed.sum()), 1e-9)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bentos.index import best
+from bentos.index import at_least, best
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 200])
@@ -19,3 +19,13 @@ def test_infinite_missing_and_excluded_scores_never_count():
     scores = np.array([1, -np.inf, np.nan, 4, 3], dtype=np.float32)
     among = np.array([True, True, True, False, True])
     assert best(scores, 5, among=among).tolist() == [4, 0]
+
+
+@pytest.mark.parametrize("n", [1, 7, 99, 100, 200])
+def test_at_least_keeps_who_ties_with_the_last(n):
+    """Everything no lower than the n-th of a full sort, in order of position; -inf never."""
+    scores = np.random.default_rng(n).integers(0, 12, 100).astype(np.float32)
+    scores[::9] = -np.inf
+    least = sorted(scores, reverse=True)[min(n, 100) - 1]
+    expected = [place for place, score in enumerate(scores) if score >= least and score > -np.inf]
+    assert at_least(scores, n).tolist() == expected
