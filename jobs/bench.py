@@ -1,8 +1,8 @@
 """Measure how fast this installation is, and write it down as tidy records.
 
-In: a finished installation (`endcap run`). Out: reports/bench_batch.json, reports/bench_serving.json and the
-picture of the latter, bench_serving.png. The machine's noise is in wall times; trust CPU times, and ratios
-within one run.
+In: a finished installation (`endcap run`). Out: reports/bench_NAME.json of each bench, and a picture of the
+serving bench, bench_serving.png. The machine's noise is in wall times; trust CPU times, and ratios within one
+run.
 
     endcap bench
     endcap bench --only serving
@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from feature_repo.settings import Settings
-from jobs.benches import events, kills, point_in_time, serving, serving_plot, two_tower
+from jobs.benches import events, index, kills, point_in_time, serving, serving_plot, two_tower
 
 Record = dict[str, Any]
 
 BENCHES: dict[str, tuple[Callable[[Settings], Iterator[Record]], ...]] = {
     "batch": (point_in_time.records, two_tower.records),
     "serving": (serving.records, events.records, kills.records),
+    "index": (index.records,),
 }
 
 

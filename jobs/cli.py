@@ -256,9 +256,9 @@ def demo(cut: int) -> None:
 
 
 @endcap.command()
-@click.option("--only", type=click.Choice(["batch", "serving"]), help="Run this bench alone.")
+@click.option("--only", type=click.Choice(["batch", "serving", "index"]), help="Run this bench alone.")
 def bench(only: str | None) -> None:
-    """Measure point-in-time joins, two-tower training and served requests.
+    """Measure point-in-time joins, two-tower training, served requests and candidates of large catalogues.
 
     \b
     Example:

@@ -83,6 +83,17 @@ def test_request_path_imports_no_training_framework():
     assert {path: names for path, names in wrong.items() if names} == {}
 
 
+def test_faiss_is_imported_in_one_place_and_only_when_it_is_needed():
+    """The index of large catalogues imports it, inside a function: others are served without it."""
+    files = [path for paths in FILES.values() for path in paths]
+    assert [str(path.relative_to(ROOT)) for path in files if "faiss" in imports(path)] == [
+        "bentos/nearest.py"
+    ]
+    tree = ast.parse((ROOT / "bentos" / "nearest.py").read_text())
+    at_once = [node for node in tree.body if isinstance(node, ast.Import)]
+    assert all(alias.name != "faiss" for node in at_once for alias in node.names)
+
+
 def test_spark_jobs_run_where_only_spark_is():
     """Spark jobs and all modules of ours that they reach import neither Feast nor a model's framework."""
     waiting, seen = list(SPARK_JOBS), set()

@@ -114,3 +114,19 @@ def test_lifts_of_the_tiny_release(release):
     share = sum(range(1, 20, 2)) / sum(range(21))  # odd positions sold 19, 17, ... 1 of 210 baskets
     assert south == pytest.approx(math.log((total + 10 * share) / ((total + 10) * share)), rel=1e-4)
     assert north == pytest.approx(math.log(10 / (total + 10)), rel=1e-4)
+
+
+@pytest.mark.parametrize("n_bought", [0, 1, 25])
+def test_raised_groups_are_the_same_however_many_groups_there_are(monkeypatch, n_bought):
+    """Bit for bit, counted in an array of all groups or of those bought from alone."""
+    rng = np.random.default_rng(n_bought)
+    groups = random_groups(rng)
+    past = past_of(np.sort(rng.choice(N_ITEMS, n_bought, replace=False)), rng.random(n_bought))
+    shares = joined(random_shares(rng, groups))
+    found = []
+    for sparse in (0, 10**6):
+        monkeypatch.setattr("feature_repo.pair_features.SPARSE", sparse)
+        found.append(raised(past, groups.joint, shares))
+    for few, many in zip(*found, strict=True):
+        np.testing.assert_array_equal(few, many)
+        assert few.dtype == many.dtype

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from feature_repo.pair_features import PAIR_FEATURES, Groups, PastPurchases, pair_features
+from feature_repo.pair_features import PAIR_FEATURES, Groups, PastPurchases, few_groups, pair_features
 
 RNG = np.random.default_rng(3)
 
@@ -100,3 +100,23 @@ def test_a_past_out_of_order_is_refused():
     numbers = np.ones(2, dtype=np.float32)
     with pytest.raises(ValueError, match="strictly increasing"):
         PastPurchases(np.array([3, 1], dtype=np.int32), *[numbers] * 5)
+
+
+@pytest.mark.parametrize("n_bought", [0, 1, 12])
+def test_groups_are_numbered_anew_where_there_are_many_and_nothing_else_changes(monkeypatch, n_bought):
+    """Bit for bit the same with a short numbering as with that of all groups."""
+    groups, past = random_groups(60), random_past(60, n_bought)
+    asked = np.arange(0, 60, 2, dtype=np.int32)
+    expected = pair_features(past, groups, asked, 200.0)
+    monkeypatch.setattr("feature_repo.pair_features.SPARSE", 0)
+    np.testing.assert_array_equal(pair_features(past, groups, asked, 200.0), expected)
+
+
+def test_a_short_numbering_undoes_itself():
+    """Names of the places are the codes; with few groups these stay as they are."""
+    codes = np.array([[700_000, 3], [3, 999_999]])
+    names, places = few_groups(codes, 1_000_000)
+    assert names.tolist() == [3, 700_000, 999_999]
+    np.testing.assert_array_equal(names[places], codes)
+    assert few_groups(codes, 4)[0] is None
+    assert few_groups(codes, 4)[1] is codes
