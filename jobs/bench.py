@@ -43,9 +43,8 @@ def line(record: Record) -> str:
     """A record as a person reads it."""
     hidden = ("report", "metric", "value", "unit")
     tags = ", ".join(f"{name} {value}" for name, value in record.items() if name not in hidden)
-    return (
-        f"{record['report']:<14} {record['metric']:<24} {record['value']:>10,.2f} {record['unit']:<5} {tags}"
-    )
+    value = f"{record['value']:>10,.{4 if record['unit'] == 'share' else 2}f}"
+    return f"{record['report']:<14} {record['metric']:<24} {value} {record['unit']:<5} {tags}"
 
 
 def write(settings: Settings, name: str, records: list[Record]) -> Path:

@@ -138,3 +138,4 @@ def test_a_report_is_replaced_whole(tmp_path):
     assert json.loads(path.read_text()) == [record]
     assert [each.name for each in path.parent.iterdir()] == ["bench_x.json"]
     assert line(record).split() == ["bench_x", "p50_ms", "1.50", "ms", "stage", "user"]
+    assert line({**record, "value": 0.99617, "unit": "share"}).split()[2] == "0.9962"
