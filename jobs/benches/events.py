@@ -22,6 +22,7 @@ from jobs.local_server import LocalServer, local_server
 EVENTS, RECOMMEND = "/events", "/online/recommend"
 VISITS, SINGLES, BATCHES, BATCH = 300, 5_000, 100, 100
 CONCURRENCY = 32
+APPLIED_WITHIN_S = 120.0
 Record = dict[str, Any]
 TAGS = {"report": "bench_serving", "design": "packed", "store": "sqlite"}
 
@@ -33,8 +34,9 @@ def records(settings: Settings) -> Iterator[Record]:
         apart = copied(settings, Path(folder))
         with local_server(apart) as server:
             yield from own_writes(server, users[:VISITS])
-            yield from kept(server, [[event(n, "click", user)] for n, user in enumerate(users)], "click")
-            yield from kept(server, list(purchases(users)), "purchase")
+            clicks = [[event(n, "click", user)] for n, user in enumerate(users)]
+            yield from kept(server, clicks, "click", apart.event_log)
+            yield from kept(server, list(purchases(users)), "purchase", apart.event_log)
         with closing(sqlite3.connect(apart.event_log)) as log:
             (count,) = log.execute("SELECT count(*) FROM events").fetchone()
     sent = VISITS + SINGLES + BATCHES * BATCH
@@ -81,17 +83,32 @@ def own_writes(server: LocalServer, users: Sequence[str]) -> Iterator[Record]:
         yield {**TAGS, "metric": f"event_to_answer_p{p}_ms", "value": cuts[p - 1], "unit": "ms"}
 
 
-def kept(server: LocalServer, requests: Sequence[Sequence[Record]], kind: str) -> Iterator[Record]:
-    """Events a second, and the server's CPU time for each, of requests over many connections."""
+def kept(server: LocalServer, requests: Sequence[Sequence[Record]], kind: str, log: Path) -> Iterator[Record]:
+    """Events a second, kept and, of purchases, in the feature rows; and the server's CPU time until then."""
     size = len(requests[0])
     tags = {**TAGS, "kind": kind, "events_a_request": size, "concurrency": CONCURRENCY}
     bodies = [{"events": list(events)} for events in requests]
-    before = cpu_seconds(server)
+    before, began = cpu_seconds(server), time.perf_counter()
     load = ask_all(server.url, EVENTS, bodies, concurrency=CONCURRENCY)
+    wait_until_applied(log)
+    applied_s = time.perf_counter() - began
     cpu, n = cpu_seconds(server) - before, size * len(requests)
     if not all(answer["accepted"] == size for answer in load.answers):
         raise RuntimeError(f"Not all {kind} events were accepted")
     yield {**tags, "metric": "events_s", "value": n / load.seconds, "unit": "1/s"}
+    yield {**tags, "metric": "events_applied_s", "value": n / applied_s, "unit": "1/s"}
     yield {**tags, "metric": "event_cpu_ms", "value": 1e3 * cpu / n, "unit": "ms"}
     for name, value in load.quantiles_ms():
         yield {**tags, "metric": name, "value": value, "unit": "ms"}
+
+
+def wait_until_applied(log: Path) -> None:
+    """Return when feature rows have every purchase; RuntimeError if they do not in time."""
+    left, until = 1, time.monotonic() + APPLIED_WITHIN_S
+    with closing(sqlite3.connect(log)) as connection:
+        while left:
+            query = "SELECT count(*) FROM events WHERE kind = 'purchase' AND applied = 0"
+            (left,) = connection.execute(query).fetchone()
+            if left and time.monotonic() > until:
+                raise RuntimeError(f"{left:,} purchases are not in the feature rows")
+            time.sleep(0.02 if left else 0.0)

@@ -48,13 +48,13 @@ def test_figures_are_of_events_that_are_kept(server):
     """Rates and times are positive, and the log has all that was sent."""
     running, apart = server
     requests = [[event(10 * n + m, "click", USERS[n % 3]) for m in range(4)] for n in range(6)]
-    found = {each["metric"]: each["value"] for each in kept(running, requests, "click")}
-    assert found.keys() == {"events_s", "event_cpu_ms", "p50_ms", "p95_ms", "p99_ms"}
+    found = {each["metric"]: each["value"] for each in kept(running, requests, "click", apart.event_log)}
+    assert found.keys() == {"events_s", "events_applied_s", "event_cpu_ms", "p50_ms", "p95_ms", "p99_ms"}
     assert min(found["events_s"], found["p50_ms"]) > 0
     with closing(sqlite3.connect(apart.event_log)) as log:
         assert log.execute("SELECT count(*) FROM events WHERE kind = 'click'").fetchone() == (24,)
     with pytest.raises(RuntimeError, match="Not all click events were accepted"):
-        list(kept(running, requests, "click"))
+        list(kept(running, requests, "click", apart.event_log))
 
 
 def test_an_own_write_is_read_in_the_next_answer(server):
