@@ -33,6 +33,7 @@ class Intake:
         self.events, self.live, self.clock = events, live, clock
         self._waiting: list[Waiting] = []
         self._at_work: asyncio.Task[None] | None = None
+        self._more = threading.Event()  # there is something to catch up with at once
 
     async def take(self, events: Sequence[Event]) -> tuple[int, bool]:
         """(how many were new, whether purchases are applied) once all are on the disk."""
@@ -75,6 +76,7 @@ class Intake:
         until = time.monotonic() + within_s
         for first in range(0, len(users), AT_ONCE):
             if time.monotonic() > until:
+                self._more.set()
                 return False
             self.live.apply(users[first : first + AT_ONCE], now_us=self.now_us())
         return True
@@ -94,7 +96,8 @@ class Intake:
             if told and told != said:
                 log.warning("purchases cannot be caught up with: %s", told)
             said = told
-            time.sleep(RETRY_S)
+            self._more.wait(RETRY_S)
+            self._more.clear()
 
     def now_us(self) -> int:
         """The shop's clock in microseconds since 1970."""
