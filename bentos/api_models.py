@@ -155,3 +155,25 @@ class EventAnswer(BaseModel):
     accepted: int  # events that were new
     duplicates: int  # events whose id was there already
     applied: bool  # whether purchases are in the feature rows; if not, they will be when the store is back
+
+
+class SimilarItem(BaseModel):
+    """An item and its cosine to the one asked for."""
+
+    item_id: str
+    title: str
+    cosine: float
+
+
+class SimilarAnswer(BaseModel):
+    """Items like one item, best first."""
+
+    item_id: str
+    by: str
+    items: list[SimilarItem]
+
+
+class Refusal(BaseModel):
+    """Why a request was not answered."""
+
+    error: str

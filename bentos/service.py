@@ -29,6 +29,7 @@ from bentos.live_rows import LiveRows
 from bentos.live_rules import LiveRules, operator_rules, state_of
 from bentos.online import EVENTS, RECOMMEND, online_app
 from bentos.online_features import OnlineFeatures
+from bentos.openapi import Described
 from bentos.recommend import Slot, recommend
 from bentos.release import (
     Release,
@@ -222,5 +223,6 @@ def item_of(slot: Slot) -> dict[str, Any]:
     return {**vars(slot), "contributions": [vars(each) for each in slot.contributions]}
 
 
+Endcap.add_asgi_middleware(Described)  # type: ignore[attr-defined]
 Endcap.add_asgi_middleware(JsonOnly)  # type: ignore[attr-defined]
 Endcap.add_asgi_middleware(BodyLimit)  # type: ignore[attr-defined]
