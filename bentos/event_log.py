@@ -11,7 +11,8 @@ to request: the purchases of one shopper in one request are one basket, and shar
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -32,7 +33,7 @@ CREATE INDEX IF NOT EXISTS of_user ON events (user_id, seq);
 CREATE TABLE IF NOT EXISTS applied_to (store TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS not_applied ON events (seq) WHERE kind = 'purchase' AND applied = 0;
 """
-WAIT_S = 5.0
+WAIT_S, READ_S = 5.0, 0.02  # for another writer to finish; for a reader, who meets none but a recovery
 
 
 class EventLogError(RuntimeError):
@@ -66,7 +67,7 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._turn = threading.Lock()
+        self._turn, self._reading = threading.Lock(), threading.Lock()
         try:
             self._connection = sqlite3.connect(
                 path, timeout=WAIT_S, isolation_level=None, check_same_thread=False
@@ -74,45 +75,53 @@ class EventLog:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk
             self._connection.executescript(SCHEMA)
+            self._reader = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=READ_S, check_same_thread=False
+            )
         except sqlite3.Error as error:
             raise EventLogError(
                 f"{path} cannot be used as a log of events ({error}); move it away and start again"
             ) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, taken back whatever goes wrong in it."""
+        with self._turn:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
 
     def append(self, requests: Sequence[Sequence[Event]], *, now_us: int, arrived_s: float) -> list[int]:
         """Keep the events of several requests in one transaction: how many of each were new.
 
         An `event_id` that is there already is passed over, whatever else it says now.
         """
-        with self._turn:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                (last,) = self._connection.execute("SELECT max(received_us) FROM events").fetchone()
-                # After the rows that are as of now: what a row has of a time it has all of.
-                received, counts = max(now_us, last or 0) + 1, []
-                for events in requests:
-                    rows = [
-                        (e.event_id, e.kind, e.user_id, e.item_id, e.amount, received, arrived_s)
-                        for e in events
-                    ]
-                    before = self._connection.total_changes
-                    self._connection.executemany(
-                        "INSERT INTO events (event_id, kind, user_id, item_id, amount, received_us,"
-                        " arrived_s) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (event_id) DO NOTHING",
-                        rows,
-                    )
-                    counts.append(self._connection.total_changes - before)
-                    received += 1
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+        with self._writing() as connection:
+            (last,) = connection.execute("SELECT max(received_us) FROM events").fetchone()
+            # After the rows that are as of now: what a row has of a time it has all of.
+            received, counts = max(now_us, last or 0) + 1, []
+            for events in requests:
+                rows = [
+                    (e.event_id, e.kind, e.user_id, e.item_id, e.amount, received, arrived_s) for e in events
+                ]
+                before = connection.total_changes
+                connection.executemany(
+                    "INSERT INTO events (event_id, kind, user_id, item_id, amount, received_us,"
+                    " arrived_s) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (event_id) DO NOTHING",
+                    rows,
+                )
+                counts.append(connection.total_changes - before)
+                received += 1
         return counts
 
     def recent(self, user_id: str, *, since_s: float, n: int) -> list[tuple[str, str]]:
         """(kind, item) of the shopper's last `n` events that arrived since then, the newest first."""
-        with self._turn:
-            return self._connection.execute(
+        with self._reading:  # never behind a writer, as a request waits for it
+            return self._reader.execute(
                 "SELECT kind, item_id FROM events WHERE user_id = ? AND arrived_s >= ?"
                 " AND kind <> 'impression' ORDER BY seq DESC LIMIT ?",
                 (user_id, since_s, n),
@@ -130,16 +139,16 @@ class EventLog:
 
     def applied_to(self, store: str) -> None:
         """Note which store purchases are applied to: where it is another than before, none is any more."""
+        query = "SELECT store FROM applied_to"
         with self._turn:
-            before = self._connection.execute("SELECT store FROM applied_to").fetchone()
-            if before == (store,):
+            if self._connection.execute(query).fetchone() == (store,):
                 return
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.execute("DELETE FROM applied_to")
-            self._connection.execute("INSERT INTO applied_to VALUES (?)", (store,))
-            if before is not None:
-                self._connection.execute("UPDATE events SET applied = 0 WHERE kind = 'purchase'")
-            self._connection.execute("COMMIT")
+        with self._writing() as connection:
+            before = connection.execute(query).fetchone()
+            connection.execute("DELETE FROM applied_to")
+            connection.execute("INSERT INTO applied_to VALUES (?)", (store,))
+            if before not in (None, (store,)):
+                connection.execute("UPDATE events SET applied = 0 WHERE kind = 'purchase'")
 
     def baskets(self, user_id: str, *, after_us: int) -> list[Basket]:
         """What a shopper bought after a time of the shop's clock, in the order it came."""
@@ -156,14 +165,17 @@ class EventLog:
             found.append(Basket(user_id, received_us, items, sum(paid or 0.0 for *_, paid in of_basket)))
         return found
 
-    def mark_applied(self, until: Iterable[tuple[str, int]]) -> None:
-        """Note that the purchases of (shopper, received time) pairs, and earlier ones, are applied."""
-        with self._turn:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany(
-                "UPDATE events SET applied = 1 WHERE user_id = ? AND received_us <= ? AND applied = 0", until
+    def mark_applied(self, until: Iterable[tuple[str, int]], store: str) -> None:
+        """Note that purchases up to (shopper, received time) pairs are applied to a store.
+
+        Nothing is noted of a store that is not the one that they are applied to any more.
+        """
+        with self._writing() as connection:
+            connection.executemany(
+                "UPDATE events SET applied = 1 WHERE user_id = ? AND received_us <= ? AND applied = 0"
+                " AND NOT EXISTS (SELECT 1 FROM applied_to WHERE store <> ?)",
+                ((*each, store) for each in until),
             )
-            self._connection.execute("COMMIT")
 
     def count(self) -> int:
         """Number of events."""
@@ -172,5 +184,6 @@ class EventLog:
 
     def close(self) -> None:
         """Close the file."""
-        with self._turn:
+        with self._turn, self._reading:
+            self._reader.close()
             self._connection.close()

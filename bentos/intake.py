@@ -17,7 +17,7 @@ from math import inf
 from bentos.event_log import Event, EventLog
 from bentos.live_rows import LiveRows
 from feature_repo.stores.packed.instants import microseconds
-from feature_repo.stores.packed.layout import PackedStoreError
+from feature_repo.stores.packed.layout import PackedStoreError, SchemaMismatchError
 
 log = logging.getLogger("bentoml.endcap")
 RETRY_S = 1.0
@@ -73,13 +73,24 @@ class Intake:
             return False
 
     def _in_turn(self, users: Sequence[str], within_s: float = inf) -> bool:
-        until = time.monotonic() + within_s
+        until, whole = time.monotonic() + within_s, True
         for first in range(0, len(users), AT_ONCE):
             if time.monotonic() > until:
                 self._more.set()
                 return False
-            self.live.apply(users[first : first + AT_ONCE], now_us=self.now_us())
-        return True
+            whole &= self._of_some(users[first : first + AT_ONCE])
+        return whole
+
+    def _of_some(self, users: Sequence[str]) -> bool:
+        """Whether the rows of some shoppers have their purchases now; one whose row is odd stops no other."""
+        try:
+            return not self.live.apply(users, now_us=self.now_us())
+        except SchemaMismatchError as error:
+            if len(users) > 1:
+                alone = [self._of_some([user_id]) for user_id in users]
+                return all(alone)
+            log.warning("purchases of %s are not applied: %s", users[0], error)
+            return False
 
     def catch_up(self) -> None:
         """For as long as the worker lives, apply what could not be applied, also by one that is gone."""

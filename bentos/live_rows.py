@@ -34,19 +34,22 @@ class LiveRows:
         self.rows, self.log = rows, log
         self.reader = PackedReader(rows)
 
-    def apply(self, users: Iterable[str], *, now_us: int) -> int:
-        """Apply what the log has of some shoppers; how many rows changed. PackedStoreError: try again."""
-        changed, waiting = 0, list(users)
+    def apply(self, users: Iterable[str], *, now_us: int) -> list[str]:
+        """Apply what the log has of some shoppers; those whose rows others kept writing, for another time.
+
+        PackedStoreError where the store does not let us now, SchemaMismatchError for a row of another layout.
+        """
+        self.reader = PackedReader(self.rows)  # with the layouts as they are now
+        store, waiting = self.store(), list(users)
         for _ in range(TRIES):
             made = {user_id: self.grown(user_id, now_us) for user_id in waiting}
             refused = set(self.rows.exchange(change for change, _ in made.values() if change.rows))
             waiting = [user_id for user_id, (change, _) in made.items() if change.key in refused]
             done = {user_id: each for user_id, each in made.items() if user_id not in waiting}
-            self.log.mark_applied((user_id, until) for user_id, (_, until) in done.items())
-            changed += sum(len(change.rows) for change, _ in done.values())
+            self.log.mark_applied(((user_id, until) for user_id, (_, until) in done.items()), store)
             if not waiting:
                 break
-        return changed
+        return waiting
 
     def grown(self, user_id: str, now_us: int) -> tuple[Exchange, int]:
         """A shopper's rows with what the log has after them, and the time up to which they then have it."""
@@ -74,10 +77,17 @@ class LiveRows:
 
     def pending(self) -> list[str]:
         """Shoppers whose rows lack purchases: all of the log's, where the store was filled anew."""
-        fills = {view: self.rows.fill(view) for view in (HISTORY, STATS)}
-        if None not in fills.values():
-            self.log.applied_to(" ".join(f"{view} {fill}" for view, fill in fills.items()))
+        self.store()
         return self.log.pending()
+
+    def store(self) -> str:
+        """What tells the store from one filled before, empty if nothing does; the log hears of it."""
+        fills = [self.rows.fill(view) for view in (HISTORY, STATS)]
+        if None in fills:
+            return ""
+        told = " ".join(map(str, fills))
+        self.log.applied_to(told)
+        return told
 
 
 def packed_row(layout: Layout, user_id: str, values: dict[str, Any], event_us: int) -> Row:

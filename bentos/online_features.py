@@ -22,7 +22,12 @@ from feature_repo.pair_features import Floats, Positions
 from feature_repo.settings import Settings
 from feature_repo.stores.packed.held_view import HeldView
 from feature_repo.stores.packed.instants import microseconds, time_of
-from feature_repo.stores.packed.layout import EmptyStoreError, NoStoreError, PackedStoreError
+from feature_repo.stores.packed.layout import (
+    EmptyStoreError,
+    NoStoreError,
+    PackedStoreError,
+    SchemaMismatchError,
+)
 from feature_repo.stores.packed.opened import open_rows
 from feature_repo.stores.packed.reader import PackedReader
 
@@ -111,7 +116,7 @@ class OnlineFeatures:
         try:
             yield
         except PackedStoreError as error:
-            if not isinstance(error, NoStoreError | EmptyStoreError):
+            if not isinstance(error, NoStoreError | EmptyStoreError | SchemaMismatchError):
                 self._resume = monotonic() + PAUSE_S
             if str(error) != self._said:
                 self._said = str(error)

@@ -173,7 +173,9 @@ def exchanges(
         department, category = of_row[page[place]]
         if shown[department] > 1:
             yield from (
-                (place, row) for row in new if held[of_row[row][1]] - (of_row[row][1] == category) < cap
+                (place, row)
+                for row in new
+                if of_row[row][1] == category or held[of_row[row][1]] < cap  # within one, none has more
             )
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bentos import legacy_rules, rules
+from bentos import rules
 from bentos.candidates import SOURCES, TASKS, Candidates, draw
 from bentos.explain import NEWCOMER, reason
+from bentos.index import best
 from bentos.ladder import (
     BUDGET_MS,
     FeaturesUnavailableError,
@@ -135,10 +136,13 @@ def top_seller_slots(
 
     Without scores in log odds nothing is boosted, and without a shopper there is no newcomer to try.
     """
-    items = legacy_rules.recommended("top_sellers", release, who, 5 * k + len(basket), task)
+    popularity, catalogue, marked = release.arrays["popularity"], release.catalogue, rules.marks(release)
+    allowed = marked.wanted & marked.earning
+    if task == "discover":
+        allowed[who.past.items] = False
+    items = best(popularity, 5 * k + len(basket), among=allowed)
     sold = np.ones(len(items), dtype=bool)
-    popularity, catalogue = release.arrays["popularity"], release.catalogue
-    kept, _ = rules.apply(items, sold, catalogue, k, release.rules, basket, rules.marks(release))
+    kept, _ = rules.apply(items, sold, catalogue, k, release.rules, basket, marked)
     order = diverse(kept, items, catalogue, k, release.rules)
     return tuple(
         Slot(
@@ -199,7 +203,7 @@ class Asked:
     k: int
     task: str
     session: Session
-    explain: bool
+    explain: bool = False
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -208,10 +212,10 @@ class Asked:
             raise ValueError(f"k is {self.k}; use a whole number from 1")
 
 
-def personal(
+def ranking_of(
     release: Release, features: Reader, who: Shopper, asked: Asked, watch: Stopwatch, lost: Lost
-) -> tuple[tuple[Slot, ...], Mapping[str, int]]:
-    """Slots for one shopper, and how many items each rule turned away."""
+) -> tuple[Ranking, Floats | None]:
+    """Candidates in their order, by the ranker or, without it, by the pool; and their features, if known."""
     candidates = draw(release, who, asked.task)
     watch.lap("candidates")
     item_features = item_rows(features, candidates.items, watch, lost)
@@ -220,14 +224,20 @@ def personal(
     wanted: Any = {"k": asked.k, "task": asked.task, "basket": basket}
     reason = without_ranker(release, asked.task, item_features, watch)
     if reason is None and item_features is not None:
-        ranking = ranked(release, who, candidates, item_features, **wanted)
-    else:
-        lost.add(str(reason), "ordered by the pool")
-        scores = candidates.scores[:, SOURCES.index("pool")]
-        ranking = ordered(release, candidates, scores, item_features, **wanted)
+        return ranked(release, who, candidates, item_features, **wanted), item_features
+    lost.add(str(reason), "ordered by the pool")
+    scores = candidates.scores[:, SOURCES.index("pool")]
+    return ordered(release, candidates, scores, item_features, **wanted), item_features
+
+
+def personal(
+    release: Release, features: Reader, who: Shopper, asked: Asked, watch: Stopwatch, lost: Lost
+) -> tuple[tuple[Slot, ...], Mapping[str, int]]:
+    """Slots for one shopper, and how many items each rule turned away."""
+    ranking, _ = ranking_of(release, features, who, asked, watch, lost)
     slots = slots_of(release, who, ranking, asked.k)
     watch.lap("rank")
-    if asked.explain and reason is None:
+    if asked.explain and ranking.rows is not None:
         slots = explained(release, ranking, slots, asked.task)
         watch.lap("explain")
     return slots, ranking.turned_away
@@ -260,10 +270,10 @@ def recommend(
     except FeaturesUnavailableError as error:
         strange = str(error)
     watch.lap("user")
-    if features.late() is not None:
-        lost.add("features are out of date (run `endcap materialize`)", "as of the newest")
     who = interested(shopper(row, release, now), release, asked.session)
-    if row is not None or asked.session:
+    if row is not None or who.interest is not None:
+        if features.late() is not None:
+            lost.add("features are out of date (run `endcap materialize`)", "as of the newest")
         if row is None and strange != "unknown user":
             lost.add(strange, "by this visit alone")
         slots, turned_away = personal(release, features, who, asked, watch, lost)

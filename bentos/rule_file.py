@@ -60,7 +60,9 @@ def load_rules(path: Path = DEFAULT_RULES) -> dict[str, dict[str, Any]]:
             rules = loader.get_single_data()
         finally:
             loader.dispose()
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except RulesError:
+        raise
+    except Exception as error:  # besides its own errors YAML lets those of numbers and dates through
         raise RulesError(f"{path} cannot be read as rules: {in_one_line(error)}") from error
     return checked_rules(rules)
 

@@ -49,9 +49,12 @@ def query_inputs(shopper: Shopper, text_vectors: Floats, categories: Positions, 
 
 def taste_vectors(release: Release) -> Floats:
     """Places of the groups of KINDS in the taste space: (n_groups_of_kinds, n_taste)."""
-    return release.once(
-        "taste_vectors", lambda made: np.concatenate([made.arrays[f"taste_{kind}"] for kind in KINDS])
-    )
+    return release.once("taste_vectors", _taste_vectors)
+
+
+def _taste_vectors(release: Release) -> Floats:
+    sizes = item_groups(release).sizes  # a group that no item of the catalogue has may have a place too
+    return np.concatenate([release.arrays[f"taste_{kind}"][: sizes[kind]] for kind in KINDS])
 
 
 def taste(own: Raised, vectors: Floats, start: int) -> Floats:

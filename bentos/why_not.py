@@ -6,13 +6,14 @@ close it came there.
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from math import inf
 
 import numpy as np
 
 from bentos import rules
-from bentos.candidates import SOURCES, draw, opinions
-from bentos.ladder import Reader
-from bentos.recommend import Ranking, ranked
+from bentos.candidates import SOURCES, opinions
+from bentos.ladder import Lost, Reader, Stopwatch
+from bentos.recommend import Asked, Ranking, ranking_of
 from bentos.release import Release
 from bentos.rule_parameters import reason_of
 from bentos.session import Session, interested, positions
@@ -60,21 +61,22 @@ def why_not(
         return WhyNot(user_id, item_id, UNKNOWN, "The release's catalogue has no such item")
     item, row_of_user = int(found[0]), features.read_user(user_id)
     who = interested(shopper(row_of_user, release, now), release, session)
-    candidates, places = draw(release, who, task), places_of(release, who, item)
-    row = np.flatnonzero(candidates.items == item)
+    watch, lost = Stopwatch(inf), Lost()
+    ranking, item_features = ranking_of(release, features, who, Asked(k, task, session), watch, lost)
+    places = places_of(release, who, item)
+    row = np.flatnonzero(ranking.candidates.items == item)
     if not row.size:
         reason = f"No source puts it high enough: the pool has it at place {places.get('pool', 0):,}"
         if task == "discover" and item in who.past.items:
             reason = "The shopper has bought it, and asked for what is new to them"
         return WhyNot(user_id, item_id, NOT_DRAWN, reason, sources=places)
-    item_features = features.read_items(candidates.items)
-    basket = positions(release, session.basket)
-    ranking = ranked(release, who, candidates, item_features, k=k, task=task, basket=basket)
     verdict = WhyNot(user_id, item_id, RULE, "", sources=places)
-    rule = lost_by(release, item, item_features[row[0]], session)
+    rule = lost_by(release, item, None if item_features is None else item_features[row[0]], session)
     if rule:
-        return replace(verdict, reason=f"The rule {rule} turns it away: {reason_of(rule, release.rules)}")
-    return placed(verdict, ranking, int(row[0]), k, release)
+        verdict = replace(verdict, reason=f"The rule {rule} turns it away: {reason_of(rule, release.rules)}")
+    else:
+        verdict = placed(verdict, ranking, int(row[0]), k, release)
+    return replace(verdict, reason="; ".join([verdict.reason, *lost.reasons]))
 
 
 def placed(verdict: WhyNot, ranking: Ranking, row: int, k: int, release: Release) -> WhyNot:
@@ -117,9 +119,10 @@ def places_of(release: Release, who: Shopper, item: int) -> dict[str, int]:
     }
 
 
-def lost_by(release: Release, item: int, item_features: Floats, session: Session) -> str | None:
+def lost_by(release: Release, item: int, item_features: Floats | None, session: Session) -> str | None:
     """Name of the rule that keeps the item out for good, if one does."""
-    items, has = np.array([item], dtype=np.int32), np.array([not np.isnan(item_features).all()])
+    items = np.array([item], dtype=np.int32)
+    has = np.array([item_features is None or not np.isnan(item_features).all()])
     if not rules.available(has, release.rules)[0]:
         return "available"
     if not rules.not_blocked(items, release.catalogue, release.rules)[0]:

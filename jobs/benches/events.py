@@ -3,18 +3,17 @@
 A server of our own over a copy of the online store, so that nobody has bought what a bench made up.
 """
 
-import shutil
 import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
 from feature_repo.settings import Settings
+from jobs.benches.copies import copied
 from jobs.benches.load import ask_all
 from jobs.benches.serving import cpu_seconds, shoppers
 from jobs.local_server import LocalServer, local_server
@@ -42,15 +41,6 @@ def records(settings: Settings) -> Iterator[Record]:
     sent = VISITS + SINGLES + BATCHES * BATCH
     if count != sent:
         raise RuntimeError(f"{sent:,} events were sent and acknowledged, {count:,} are in the log")
-
-
-def copied(settings: Settings, state: Path) -> Settings:
-    """Settings of a copy of what serving needs."""
-    apart = replace(settings, state=state)
-    with closing(sqlite3.connect(settings.online_store)) as connection:
-        connection.execute("VACUUM INTO ?", [str(apart.online_store)])
-    shutil.copy(settings.current_release, apart.current_release)
-    return apart
 
 
 def event(number: int, kind: str, user: str, item: str = "819063") -> Record:

@@ -25,7 +25,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from feature_repo.settings import Settings
-from jobs.benches.events import EVENTS, TAGS, copied
+from jobs.benches.copies import copied
+from jobs.benches.events import EVENTS, TAGS
 from jobs.benches.serving import processes
 from jobs.local_server import LocalServer, local_server
 
@@ -114,7 +115,8 @@ def records(settings: Settings) -> Iterator[Record]:
         found = list(accounts(apart, clients, ready_s))
     yield from found
     wrong = {each["metric"]: each["value"] for each in found if each["metric"] in NOT_ONE and each["value"]}
-    if wrong or clients.refused:
+    acknowledged = next(each["value"] for each in found if each["metric"] == "acknowledged_events")
+    if wrong or clients.refused or not acknowledged:
         raise RuntimeError(f"After {KILLS} kills the accounts are wrong: {wrong}, {clients.refused[:3]}")
 
 

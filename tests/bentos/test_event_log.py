@@ -1,8 +1,10 @@
 """The log keeps every event once, in order, for all workers, whatever happens to them."""
 
+import sqlite3
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -80,9 +82,9 @@ def test_pending_purchases_are_those_not_marked(log):
     """Marking a time marks the shopper's earlier purchases too, nobody else's and none that came later."""
     append(log, [event(1), event(2, user="v"), event(3, kind="click", user="w")], [event(4)], [event(5)])
     assert sorted(log.pending()) == ["u", "v"]
-    log.mark_applied([("u", NOW_US + 2)])
+    log.mark_applied([("u", NOW_US + 2)], "")
     assert sorted(log.pending()) == ["u", "v"]
-    log.mark_applied([("u", NOW_US + 3)])
+    log.mark_applied([("u", NOW_US + 3)], "")
     assert log.pending() == ["v"]
 
 
@@ -141,3 +143,52 @@ def test_a_kill_loses_nothing_that_was_answered(tmp_path):
         log.close()
         assert 3 * told <= count <= 3 * (told + life + 1)
         assert count % 3 == 0
+
+
+def test_a_request_does_not_wait_for_a_writer(log):
+    """While another worker holds the log, what somebody did is read all the same."""
+    append(log, [event(1, kind="click")])
+    other = sqlite3.connect(log.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waiting = threading.Thread(target=append, args=(log, [event(2)]))
+    waiting.start()
+    while waiting.is_alive() and not log._turn.locked():
+        time.sleep(0.001)
+    began = time.monotonic()
+    found = log.recent("u", since_s=0.0, n=5)
+    spent = time.monotonic() - began
+    assert waiting.is_alive()  # it was read while the other one waited
+    other.execute("ROLLBACK")
+    waiting.join()
+    other.close()
+    assert len(found) == 1
+    assert spent < 2.0
+
+
+def test_whatever_fails_leaves_the_log_as_it_was(log):
+    """No transaction stays open that would keep everybody else from writing."""
+    append(log, [event(1)])
+    log.applied_to("one")
+    boom = "CREATE TRIGGER boom BEFORE UPDATE ON events BEGIN SELECT RAISE(FAIL, 'disk trouble'); END"
+    log._connection.execute(boom)
+    for call in (lambda: log.applied_to("two"), lambda: log.mark_applied([("u", NOW_US * 2)], "one")):
+        with pytest.raises(sqlite3.Error, match="disk trouble"):
+            call()
+    log._connection.execute("DROP TRIGGER boom")
+    append(log, [event(2, kind="click")])
+    assert (log.count(), log.pending()) == (2, ["u"])
+
+
+def test_purchases_are_pending_again_for_another_store(log):
+    """Not for the first that is heard of, nor for the same; a mark for a store that is gone is none."""
+    append(log, [event(1)])
+    log.applied_to("one")
+    log.mark_applied([("u", NOW_US * 2)], "one")
+    log.applied_to("one")
+    assert log.pending() == []
+    log.applied_to("two")
+    assert log.pending() == ["u"]
+    log.mark_applied([("u", NOW_US * 2)], "one")
+    assert log.pending() == ["u"]
+    log.mark_applied([("u", NOW_US * 2)], "two")
+    assert log.pending() == []

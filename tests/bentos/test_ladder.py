@@ -156,3 +156,24 @@ def test_features_that_are_not_numbers_do_not_stop_an_answer(release):
 
     _, degraded = ask(release, Blank({"ann": user_row()}))
     assert degraded == ("no item passed the rules: top sellers",)
+
+
+def test_a_visit_of_unknown_items_is_no_visit(release):
+    """Nothing can be learnt of it: top sellers, as for any unknown user, and said so."""
+    _, degraded = ask(release, Failing(), user="nobody", session=Session(clicked=("no such item",)))
+    assert degraded == ("unknown user: top sellers",)
+
+
+def test_nobody_is_told_of_old_features_that_were_not_used(release):
+    """An unknown user has none."""
+    reader = Failing()
+    reader.late = lambda: NOW
+    assert ask(release, reader, user="nobody")[1] == ("unknown user: top sellers",)
+
+
+def test_top_sellers_are_those_that_the_rules_allow(release):
+    """However many of the best are kept out, the page is full: of what may be shown, the best."""
+    margins = {f"i{item:02d}": 0.0 for item in range(12)}
+    under = release.under({**release.rules, "minimum_margin": {"least": 0.1, "item_ids": margins}}, "ours")
+    answer = recommend(under, Failing(), "nobody", k=2, task="all", now=NOW)
+    assert [slot.item_id for slot in answer.slots] == ["i12", "i13"]

@@ -185,7 +185,7 @@ def test_counters_that_have_expired_start_from_the_log(intake):
     buy(intake, "i01")
     live, stats = intake.live, row(intake, STATS)
     later = NOW_US + 60 * 86_400 * 1_000_000
-    assert live.apply(["u0"], now_us=later) == 0
+    assert live.apply(["u0"], now_us=later) == []
     assert row(intake, STATS).event_us == stats.event_us
     intake.events.append([[Event("late", "purchase", "u0", "i02", 3.0)]], now_us=later, arrived_s=0.0)
     live.apply(["u0"], now_us=later + 5)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_release import N_ITEMS, NOW, InMemory, tiny_release, user_row
 
-from bentos.placement import placed
+from bentos.placement import diverse, placed
 from bentos.recommend import recommend
 from bentos.rule_file import load_rules
 from bentos.rule_parameters import checked_rules
@@ -224,3 +224,11 @@ def test_top_sellers_keep_to_the_rules_too():
     answer = recommend(replace(BARE, rules=checked_rules(rules)), READER, "nobody", k=3, task="all", now=NOW)
     assert [slot.item_id for slot in answer.slots] == ["i00", "i02", "i09"]
     assert [slot.placed_by for slot in answer.slots] == [None, None, "diversity"]
+
+
+def test_an_exchange_within_one_category_is_none_too_many(release):
+    """Where a category is above its cap for want of others, one of it may give way to another of it."""
+    catalogue = replace(release.catalogue, categories=np.zeros(N_ITEMS, np.int32))
+    items = np.array([0, 2, 4, 1], dtype=np.int32)  # three of one department, then one of the other
+    rules = {"category_cap": {"share": 0.4}, "diversity": {"departments": 2}}
+    assert diverse(np.arange(4), items, catalogue, 3, rules).tolist() == [0, 1, 3, 2]

@@ -9,15 +9,18 @@ import served_shop
 from served_shop import NOW, USERS
 
 from bentos.event_log import Event, EventLog
+from bentos.intake import Intake
 from bentos.live_rows import LiveRows
 from bentos.online_features import OnlineFeatures
 from bentos.recommend import FeaturesUnavailableError
 from bentos.release import load
 from feature_repo.settings import FEATURE_STORE
 from feature_repo.stores.packed.instants import microseconds
-from feature_repo.stores.packed.layout import PackedStoreError
+from feature_repo.stores.packed.layout import Layout, PackedStoreError
 from feature_repo.stores.packed.opened import open_rows
 from feature_repo.stores.packed.reader import PackedReader
+from feature_repo.stores.packed.row import pack, times_of, unpack
+from feature_repo.stores.packed.sqlite_rows import Exchange
 from jobs import materialize
 
 shop = pytest.fixture(scope="session")(served_shop.installed)
@@ -134,3 +137,72 @@ def test_redis_is_not_read_half_filled(settings, shop, redis_url, monkeypatch):
         rows.drop(view)
     materialize.run(there)
     assert all(each is None or {"history_items", "user_recency_days"} <= each.keys() for each in found)
+
+
+def test_a_store_that_is_filled_before_the_mark_gets_the_purchase_again(settings, monkeypatch):
+    """Between writing a row and noting so the store is filled anew, and somebody has looked."""
+    log = EventLog(settings.event_log)
+    live = LiveRows(open_rows(settings, read_only=False, create=False), log)
+    caught_up(live)
+    buy(settings)
+    exchange = live.rows.exchange
+
+    def then_lost(changes):
+        refused = exchange(changes)
+        monkeypatch.undo()
+        materialize.run(settings, NOW)
+        assert live.pending() == [BUYER]
+        return refused
+
+    monkeypatch.setattr(live.rows, "exchange", then_lost)
+    caught_up(live)
+    assert ITEM not in history(settings)
+    assert live.pending() == [BUYER]
+    caught_up(live)
+    assert ITEM in history(settings)
+    log.close()
+
+
+def grown_by_a_feature(rows, view):
+    """All rows of a view with one more feature, and their layout."""
+    old = rows.layout(view)
+    new = Layout(view, (*old.fields, ("more", "DOUBLE")), old.ttl_us)
+    made = []
+    for key, row in rows.read_all(view).items():
+        event_us, _ = times_of(row)
+        made.append((key, event_us, 0, pack(new, {**unpack(old, row), "more": 1.0}, event_us=event_us)))
+    return new, made
+
+
+def test_a_new_feature_is_read_of_who_has_just_bought(settings, shop, catch_up):
+    """The job's row is older than the live one, and of use; the purchase comes on top of it again."""
+    rows = open_rows(settings, read_only=False)
+    new, made = grown_by_a_feature(rows, "user_stats")
+    buy(settings)
+    catch_up()
+    rows.write({"user_stats": made}, layouts=[new])
+    catch_up()
+    found = PackedReader(rows).read_row("user_stats", BUYER, now_us=microseconds(NOW)).values
+    before = unpack(new, {key: row for key, _, _, row in made}[BUYER])
+    assert (found["more"], found["user_baskets_7d"]) == (1.0, before["user_baskets_7d"] + 1)
+    reader = OnlineFeatures(settings, load(shop.release, shop.tag), lambda: NOW)
+    assert reader.read_user(BUYER)["more"] == 1.0
+
+
+def test_one_odd_row_stops_nobody_else(settings, shop):
+    """Neither reading others, nor applying what others have bought."""
+    rows, log = open_rows(settings, read_only=False), EventLog(settings.event_log)
+    layout = rows.layout("user_history")
+    old = Layout("user_history", layout.fields[:-1], layout.ttl_us)
+    packed = pack(old, dict.fromkeys(old.names), event_us=5)
+    rows.exchange([Exchange("odd", {"user_history": (("odd", 5, 0, packed), None)})])
+    reader = OnlineFeatures(settings, load(shop.release, shop.tag), lambda: NOW)
+    with pytest.raises(FeaturesUnavailableError, match="another schema"):
+        reader.read_user("odd")
+    assert reader.read_user(BUYER)["history_items"]
+    intake = Intake(log, LiveRows(rows, log), lambda: NOW)
+    bought = [[Event(f"e{who}", "purchase", who, ITEM, 1.0)] for who in ("odd", BUYER)]
+    assert intake.commit(bought) == [(1, False), (1, False)]
+    assert log.pending() == ["odd"]
+    assert ITEM in history(settings)
+    log.close()

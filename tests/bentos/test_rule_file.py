@@ -29,6 +29,10 @@ def written(folder, text):
         ("# " + "x" * LIMIT, f"has more than {LIMIT:,} bytes"),
         ("", "must be a mapping"),
         ("[" * 20_000, ""),
+        ("blocked: {item_ids: [2024-13-45]}", "month must be in 1..12"),
+        ("blocked: {item_ids: [0x_]}", "invalid literal"),
+        ("blocked: {item_ids: [" + "9" * 5_000 + "]}", "limit"),
+        ("blocked: !!timestamp x", "cannot be read as rules: "),
     ],
     ids=lambda value: str(value)[:30],
 )

@@ -160,3 +160,21 @@ def layer(x, arrays, number):
     kernel, bias = arrays[f"query_kernel_{number}"], arrays[f"query_bias_{number}"]
     sums = [sum(value * kernel[row, column] for row, value in enumerate(x)) for column in range(len(bias))]
     return [float(total + offset) for total, offset in zip(sums, bias, strict=True)]
+
+
+def test_places_of_groups_without_items_are_passed_over(release):
+    """A manufacturer of whom nothing is sold any more moves no other group to a wrong place."""
+    rng = np.random.default_rng(3)
+    drawn = {
+        name: np.asarray(rng.normal(size=each.shape), np.float32)
+        for name, each in release.arrays.items()
+        if name.startswith("taste_")
+    }
+    arrays = {**release.arrays, **drawn, "query_map": np.eye(drawn["taste_lines"].shape[1], dtype=np.float32)}
+    more = np.concatenate([drawn["taste_manufacturers"], np.full((1, arrays["query_map"].shape[0]), 9.0)])
+    who = shopper(user_row(), release, NOW)
+    found = [
+        opinions(replace(release, arrays=made), who).query
+        for made in (arrays, {**arrays, "taste_manufacturers": more.astype(np.float32)})
+    ]
+    np.testing.assert_array_equal(*found)

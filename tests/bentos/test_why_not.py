@@ -9,6 +9,7 @@ from served_shop import ITEMS, NOW, SOLD_OUT
 from tiny_release import N_ITEMS
 
 from bentos.candidates import draw
+from bentos.ladder import FeaturesUnavailableError
 from bentos.online_features import OnlineFeatures
 from bentos.recommend import recommend
 from bentos.release import load
@@ -80,7 +81,7 @@ def test_what_was_bought_is_not_new(served):
 
 def test_an_item_that_is_not_drawn_has_places(served, monkeypatch):
     """With room for three candidates most are not drawn: the pool's place is told."""
-    monkeypatch.setattr("bentos.why_not.draw", lambda *a: draw(*a, size=3))
+    monkeypatch.setattr("bentos.recommend.draw", lambda *a: draw(*a, size=3))
     found = ask(served, ITEMS[0], task="discover")
     assert found.verdict == NOT_DRAWN
     assert f"the pool has it at place {found.sources['pool']}" in found.reason
@@ -193,3 +194,36 @@ def test_the_shops_own_reason_is_told(served):
     rules = {"blocked": {"item_ids": [first], "reason": "it was called back"}}
     blocked = replace(release, rules=checked_rules(rules))
     assert ask((blocked, reader), first).reason == "The rule blocked turns it away: it was called back"
+
+
+class Dying:
+    """The shop's reader whose store goes between the user's row and the items'."""
+
+    def __init__(self, reader, remembers):
+        self.reader, self.remembers = reader, remembers
+        self.read_user, self.late = reader.read_user, reader.late
+
+    def read_items(self, items):
+        """No answer."""
+        del items
+        raise FeaturesUnavailableError("online store does not answer")
+
+    def last_items(self, items):
+        """What was read before, if it is remembered."""
+        return self.reader.read_items(items) if self.remembers else None
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+@pytest.mark.parametrize("rankers", ["kept", "gone"])
+def test_the_verdict_follows_the_ladder(served, remembers, rankers):
+    """Whatever the answer does without, it is about that answer, and says what was lost."""
+    release, reader = served
+    lame = release if rankers == "kept" else replace(release, rankers={})
+    dying = Dying(reader, remembers)
+    answer = recommend(lame, dying, "u1", k=5, task="all", now=NOW)
+    shown_now = [slot.item_id for slot in answer.slots]
+    for item in ITEMS[::3]:
+        found = why_not(lame, dying, "u1", item, k=5, task="all", now=NOW)
+        assert (found.verdict == RECOMMENDED) == (item in shown_now)
+        if found.verdict != NOT_DRAWN:
+            assert all(reason in found.reason for reason in answer.degraded)

@@ -9,7 +9,8 @@ import pytest
 import served_shop
 from served_shop import BENTOML, ROOT, USERS
 
-from jobs.benches.events import BATCH, BATCHES, copied, event, kept, own_writes, purchases
+from jobs.benches.copies import copied
+from jobs.benches.events import BATCH, BATCHES, event, kept, own_writes, purchases
 from jobs.local_server import LocalServer
 
 shop = pytest.fixture(scope="session")(served_shop.installed)

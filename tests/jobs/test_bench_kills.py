@@ -10,7 +10,7 @@ from bentos.event_log import Event, EventLog
 from bentos.live_rows import LiveRows
 from feature_repo.stores.packed.instants import microseconds
 from feature_repo.stores.packed.opened import open_rows
-from jobs.benches.events import copied
+from jobs.benches.copies import copied
 from jobs.benches.kills import NOT_ONE, Clients, accounts, killed_again_and_again
 
 shop = pytest.fixture(scope="session")(served_shop.installed)

@@ -87,6 +87,7 @@ class PackedReader:
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
         self._layouts: dict[str, Layout] = {}
+        self._filled: set[str] = set()
 
     def read_row(
         self, view: str, entity: str, *, now_us: int, names: Sequence[str] | None = None
@@ -161,6 +162,7 @@ class PackedReader:
         """EmptyStoreError if the store has lost the view, as a server does that was started anew."""
         if self.rows.layout(view) is None:
             self._layouts.pop(view, None)
+            self._filled.discard(view)
             raise EmptyStoreError(
                 f"The online store is empty: it has no view {view} any more; run `endcap materialize`"
             )
@@ -168,10 +170,11 @@ class PackedReader:
     def check_filled(self, views: Sequence[str]) -> None:
         """EmptyStoreError if a view has no row at all: nothing was materialized since it was registered."""
         for view in views:
-            if not self.rows.filled(view):
+            if view not in self._filled and not self.rows.filled(view):
                 raise EmptyStoreError(
                     f"The online store is empty: view {view} has no rows; run `endcap materialize`"
                 )
+            self._filled.add(view)
 
 
 def since(layout: Layout, now_us: int) -> int:

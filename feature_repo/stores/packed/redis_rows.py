@@ -13,14 +13,15 @@ from typing import Any
 from feature_repo.stores.packed.layout import EVENT_AT, Layout, PackedStoreError
 from feature_repo.stores.packed.sqlite_rows import Exchange, Row
 
+ASIDE_S = 3_600  # that rows which nobody has shown yet are kept, after the last that was written
 ROWS_A_CALL = 1_000  # the server does nothing else meanwhile: about 1 ms
 # A row's header tells both times, little-endian. Numbers of Lua are exact up to 2**53: the year 2255.
 NEWEST = f"""
-redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
+if ARGV[1] ~= '' then redis.call('HINCRBY', KEYS[2], ARGV[1], 1) end
 for i = 2, #ARGV, 2 do
   local old = redis.call('HGET', KEYS[1], ARGV[i])
   local stays = false
-  if old then
+  if old and string.sub(old, 1, 8) == string.sub(ARGV[i + 1], 1, 8) then
     local new_event, new_created = struct.unpack('<i8i8', ARGV[i + 1], {EVENT_AT + 1})
     local old_event, old_created = struct.unpack('<i8i8', old, {EVENT_AT + 1})
     stays = new_event < old_event or (new_event == old_event and new_created ~= 0
@@ -84,11 +85,13 @@ class RedisRows:
             self._declare(self._client, layout)
 
     def _declare(self, client: Any, layout: Layout) -> None:
-        told = layout.to_json()
+        told, before = layout.to_json(), self.layout(layout.view)
         client.hset(self._layouts, mapping={layout.view: told, f"{layout.view} {layout.schema:016x}": told})
         # From a random number on: a server that was started anew does not count as the one before.
         client.hsetnx(self._versions, layout.view, str(secrets.randbits(40)))
         client.hincrby(self._versions, layout.view, 1)
+        if before is not None and before.schema != layout.schema:  # rows will be written anew
+            client.hset(self._fills, layout.view, str(secrets.randbits(60)))
         client.hsetnx(self._fills, layout.view, str(secrets.randbits(60)))
 
     def layout(self, view: str, schema: int | None = None) -> Layout | None:
@@ -114,34 +117,39 @@ class RedisRows:
             for layout in layouts:
                 if layout.view not in blank:
                     self._declare(self._client, layout)
+            aside = {view: self._new_aside(view) for view in blank}
             for view, of_view in rows.items():
                 if view in blank:
-                    self._client.delete(self._aside(view))
-                self._merge(view, of_view, self._aside(view) if view in blank else self._table(view))
-            self._show(blank)
+                    self._merge("", of_view, aside[view])  # no version: nobody can see it
+                else:
+                    self._merge(view, of_view, self._table(view))
+            self._show(blank, aside)
 
     def _merge(self, view: str, rows: Iterable[Row], table: str) -> None:
         for some in batched_rows(rows):
             arguments = [view, *(part for key, _, _, row in some for part in (key, row))]
             self._write_newest(keys=[table, self._versions], args=arguments)
+            if not view:
+                self._client.expire(table, ASIDE_S)
 
-    def _show(self, blank: Mapping[str, Layout]) -> None:
+    def _show(self, blank: Mapping[str, Layout], aside: Mapping[str, str]) -> None:
         """Put what lies aside in the place of views without rows, all at once."""
-        written = [view for view in blank if self._client.exists(self._aside(view))]
+        written = [view for view in blank if self._client.exists(aside[view])]
         with self._client.pipeline(transaction=True) as change:
             for view in written:
-                change.renamenx(self._aside(view), self._table(view))
+                change.renamenx(aside[view], self._table(view))
             for view, layout in blank.items():
+                change.persist(self._table(view))
                 self._declare(change, layout)
                 change.hset(self._fills, view, str(secrets.randbits(60)))
             moved = change.execute()[: len(written)]
         for view, alone in zip(written, moved, strict=True):
             if not alone:  # somebody has written to it since
-                self._merge(view, self._left(view), self._table(view))
-                self._client.delete(self._aside(view))
+                self._merge(view, self._left(aside[view]), self._table(view))
+                self._client.delete(aside[view])
 
-    def _left(self, view: str) -> Iterator[Row]:
-        found: Any = self._client.hscan_iter(self._aside(view), count=ROWS_A_CALL)
+    def _left(self, table: str) -> Iterator[Row]:
+        found: Any = self._client.hscan_iter(table, count=ROWS_A_CALL)
         return ((key.decode(), 0, 0, row) for key, row in found)
 
     def _write_anew(self, rows: Mapping[str, Iterable[Row]], layouts: Sequence[Layout]) -> None:
@@ -149,12 +157,13 @@ class RedisRows:
             for layout in layouts:
                 self._declare(change, layout)
             for view, of_view in rows.items():
-                table, aside = self._table(view), self._aside(view)
-                self._client.delete(aside)
+                table, aside = self._table(view), self._new_aside(view)
                 for some in batched_rows(of_view):
                     self._client.hset(aside, mapping={key: row for key, _, _, row in some})
+                    self._client.expire(aside, ASIDE_S)
                 if self._client.exists(aside):
                     change.rename(aside, table)
+                    change.persist(table)
                 else:
                     change.delete(table)
                 change.hset(self._fills, view, str(secrets.randbits(60)))
@@ -265,8 +274,9 @@ class RedisRows:
     def _table(self, view: str) -> str:
         return f"{self.project}:packed:{view}"
 
-    def _aside(self, view: str) -> str:
-        return f"{self._table(view)}:aside"
+    def _new_aside(self, view: str) -> str:
+        """A name of its own for each writer; what a writer leaves that has died goes by itself."""
+        return f"{self._table(view)}:aside:{secrets.token_hex(8)}"
 
     @contextmanager
     def _plainly(self) -> Iterator[None]:

@@ -53,19 +53,27 @@ class SqliteRows:
         with self._writing() as connection:
             self._declare(connection, layout)
 
+    def _make_fills(self, connection: sqlite3.Connection) -> None:
+        told = "(project TEXT, view TEXT, fill INTEGER, PRIMARY KEY (project, view))"
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {FILLS} {told}")
+
     def _declare(self, connection: sqlite3.Connection, layout: Layout) -> None:
+        self._make_fills(connection)
         for told in (
             f"{LAYOUTS} (project TEXT, view TEXT, schema TEXT, layout TEXT, latest INTEGER,"
             " PRIMARY KEY (project, view, schema))",
             f"{VERSIONS} (project TEXT, view TEXT, version INTEGER, PRIMARY KEY (project, view))",
-            f"{FILLS} (project TEXT, view TEXT, fill INTEGER, PRIMARY KEY (project, view))",
             f"{self._table(layout.view)}"
             " (key TEXT PRIMARY KEY, event_us INTEGER, created_us INTEGER, row BLOB) WITHOUT ROWID",
         ):
             connection.execute(f"CREATE TABLE IF NOT EXISTS {told}")
         self._changed(connection, layout.view)
         of_view = (self.project, layout.view)
-        connection.execute(f"INSERT OR IGNORE INTO {FILLS} VALUES (?, ?, random())", of_view)
+        query = f"SELECT schema FROM {LAYOUTS} WHERE project = ? AND view = ? AND latest = 1"
+        before = connection.execute(query, of_view).fetchone()
+        changed = before is not None and before[0] != f"{layout.schema:016x}"  # rows will be written anew
+        how = "REPLACE" if changed else "IGNORE"
+        connection.execute(f"INSERT OR {how} INTO {FILLS} VALUES (?, ?, random())", of_view)
         connection.execute(f"UPDATE {LAYOUTS} SET latest = 0 WHERE project = ? AND view = ?", of_view)
         connection.execute(
             f"INSERT OR REPLACE INTO {LAYOUTS} VALUES (?, ?, ?, ?, 1)",
@@ -95,6 +103,7 @@ class SqliteRows:
         them, so that nobody sees a view of them without its rows.
         """
         with self._writing() as connection:
+            self._make_fills(connection)
             for layout in layouts:
                 self._declare(connection, layout)
             for view, of_view in rows.items():
@@ -108,7 +117,8 @@ class SqliteRows:
                     f"INSERT INTO {table} VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
                     " event_us = excluded.event_us, created_us = excluded.created_us, row = excluded.row"
                     " WHERE excluded.event_us > event_us OR (excluded.event_us = event_us AND"
-                    " (excluded.created_us = 0 OR created_us = 0 OR excluded.created_us >= created_us))",
+                    " (excluded.created_us = 0 OR created_us = 0 OR excluded.created_us >= created_us))"
+                    " OR substr(excluded.row, 1, 8) <> substr(row, 1, 8)",  # of another schema: of no use
                     of_view,
                 )
 
@@ -196,6 +206,7 @@ class SqliteRows:
         with self._writing() as connection:
             connection.execute(f"DROP TABLE IF EXISTS {self._table(view)}")
             if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (LAYOUTS,)).fetchone():
+                self._make_fills(connection)
                 connection.execute(
                     f"DELETE FROM {LAYOUTS} WHERE project = ? AND view = ?", (self.project, view)
                 )

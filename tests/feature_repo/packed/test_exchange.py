@@ -6,9 +6,11 @@ import pytest
 from packed_world import OURS, T0, fresh_ids, online, open_world, proto, user, view_of, write
 
 from feature_repo.stores.packed.instants import microseconds
+from feature_repo.stores.packed.layout import Layout
 from feature_repo.stores.packed.reader import PackedReader
+from feature_repo.stores.packed.redis_rows import RedisRows
 from feature_repo.stores.packed.row import pack
-from feature_repo.stores.packed.sqlite_rows import Exchange
+from feature_repo.stores.packed.sqlite_rows import Exchange, SqliteRows
 
 VIEWS = [view_of(name, {"n": "Int64"}, ttl=timedelta(0)) for name in ("counts", "sums")]
 T0_US = microseconds(T0)
@@ -130,3 +132,98 @@ def test_views_written_with_their_layouts_keep_the_newest(world):
     rows.write({"counts": others()}, layouts=[layout])
     assert held(reader, first)[0] == 2
     assert held(reader, second)[0] == (9 if hasattr(rows, "_client") else 5)
+
+
+def test_a_lost_and_refilled_view_is_of_another_version(world):
+    """Else who holds the old one in memory would go on with it: by two fills with the same number of rows."""
+    _, rows, _ = world
+    (key,) = fresh_ids(1)
+    layout, seen = rows.layout("counts"), set()
+    for n in range(3):
+        forget(rows)
+        rows.write(
+            {"counts": [(key, T0_US, 0, pack(layout, {"n": n}, event_us=T0_US))]},
+            layouts=[layout],
+        )
+        seen.add(rows.version("counts"))
+    assert len(seen) == 3
+
+
+def forget(rows):
+    """Lose all that a store has, as a server does that was started anew."""
+    if hasattr(rows, "path"):
+        rows.close()
+        rows.path.unlink()
+    else:
+        rows._client.delete(*rows._client.keys(f"{rows.project}:*"))
+
+
+def test_a_row_of_another_schema_gives_way(world):
+    """However new it is, nobody can read it; and the view counts as filled anew."""
+    store, rows, _ = world
+    (key,) = fresh_ids(1)
+    write(store, VIEWS[0], [(key, {"n": proto("Int64", 1)}, T0 + timedelta(days=1), None)])
+    old, fill = rows.layout("counts"), rows.fill("counts")
+    new = Layout("counts", (*old.fields, ("more", "DOUBLE")), old.ttl_us)
+    row = (key, T0_US, 0, pack(new, {"n": 2, "more": 0.5}, event_us=T0_US))
+    rows.write({"counts": [row]}, layouts=[new])
+    assert PackedReader(rows).read_row("counts", key, now_us=T0_US).values == {"n": 2, "more": 0.5}
+    assert rows.fill("counts") != fill
+
+
+def test_two_writers_do_not_take_each_others_rows(world):
+    """Each builds aside what it writes anew; the last one to finish has its rows there, and all of them."""
+    _, rows, _ = world
+    layout, keys = rows.layout("counts"), fresh_ids(30)
+
+    def row(key, at):
+        return key, at, 0, pack(layout, {"n": at}, event_us=at)
+
+    def first():
+        yield from (row(key, 1) for key in keys[:20])
+        if hasattr(rows, "_client"):  # in SQLite nobody else can write in between
+            rows.write({"counts": [row(key, 2) for key in keys]}, replace=True)
+        yield from (row(key, 1) for key in keys[20:])
+
+    rows.write({"counts": first()}, replace=True)
+    assert rows.count("counts") == 30
+
+
+def test_rows_that_are_shown_do_not_expire(redis_url):
+    """What lies aside goes by itself when its writer dies; what was shown stays."""
+    rows, layout = RedisRows(redis_url, "expiry"), Layout("counts", (("n", "INT64"),))
+    made = [("a", 1, 0, pack(layout, {"n": 1}, event_us=1))]
+
+    def dying():
+        yield from made
+        raise KeyboardInterrupt
+
+    for more in ({"replace": True}, {}):
+        with pytest.raises(KeyboardInterrupt):
+            rows.write({"counts": batched(dying())}, layouts=[layout], **more)
+        rows.write({"counts": made}, layouts=[layout], **more)
+        left = rows._client.keys("expiry:packed:counts*")
+        expiring = [name for name in left if rows._client.ttl(name) > 0]
+        assert rows._client.ttl("expiry:packed:counts") == -1
+        assert len(left) == len(expiring) + 1
+        rows.drop("counts")
+
+
+def batched(rows):
+    """A thousand times each row, so that a first call is made before the last."""
+    for key, *rest in rows:
+        yield from ((f"{key}{n}", *rest) for n in range(1_000))
+
+
+def test_a_file_from_before_fills_can_be_used(tmp_path):
+    """It has no table of them: views can be dropped and written anew."""
+    rows, layout = SqliteRows(tmp_path / "s.db", "p"), Layout("counts", (("n", "INT64"),))
+    for use in (
+        lambda: rows.write({"counts": [("a", 1, 0, pack(layout, {"n": 1}, event_us=1))]}, replace=True),
+        lambda: rows.drop("counts"),
+    ):
+        rows.declare(layout)
+        with rows._writing() as connection:
+            connection.execute("DROP TABLE packed_fills")
+        assert rows.fill("counts") is None
+        use()
