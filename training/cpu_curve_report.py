@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from training.quality_blocks import TASK_NAMES, Record
-from training.quality_plots import COLOURS, INK, PALE, _finish, _panels
+from training.quality_plots import COLOURS, INK, PALE, _panels, finish
 from training.quality_report import _columns, _write
 
 RECALLS = ("recall@10", "recall@20", "recall@100")
@@ -72,7 +72,7 @@ def figure(records: Iterable[Record]) -> Any:
         panel.set_ylabel(metric)
         panel.margins(x=0.12)
         panel.legend(frameon=False, fontsize=9, labelcolor=INK, loc="lower right")
-        _finish(panel, TASK_NAMES[task].partition(":")[0], grid="y")
+        finish(panel, TASK_NAMES[task].partition(":")[0], grid="y")
     return drawn
 
 

@@ -62,7 +62,7 @@ def recall_curves(records: Sequence[Record]) -> Any:
         panel.set_ylim(bottom=0)
         panel.set_xlabel("length of the list (k)")
         _name_ends(panel, ends, x=cutoffs[-1])
-        _finish(panel, task, grid="y")
+        finish(panel, task, grid="y")
     panels[0].set_ylabel("recall@k")
     return figure
 
@@ -87,7 +87,7 @@ def recall_bars(records: Sequence[Record], metric: str = "recall@10") -> Any:
         panel.set_xlim(0, reach * 1.16)
         panel.set_ylim(len(chosen) - rows - 0.6, len(chosen) - 0.4)
         panel.set_xlabel(f"{metric}, 95 % interval over shoppers")
-        _finish(panel, task, grid="x")
+        finish(panel, task, grid="x")
     return figure
 
 
@@ -119,7 +119,7 @@ def lift_dots(records: Sequence[Record]) -> Any:
         panel.set_ylim(-0.5, len(order) - 0.2)
         panel.margins(x=0.12)
         panel.set_xlabel(f"lift of Endcap in {LIFT_METRIC}, %")
-        _finish(panel, task, grid="x")
+        finish(panel, task, grid="x")
     return figure
 
 
@@ -142,7 +142,7 @@ def ablation_dots(records: Sequence[Record]) -> Any:
         panel.set_yticks(range(len(says)), says if panel is panels[0] else [""] * len(says))
         panel.set_ylim(-0.6, len(says) - 0.4)
         panel.set_xlabel("lift over the whole stack, %")
-        _finish(panel, task, grid="both")
+        finish(panel, task, grid="both")
     handles = panels[0].get_legend_handles_labels()
     figure.legend(*handles, frameon=False, fontsize=9, loc="outside upper right", ncols=len(ABLATION_METRICS))
     return figure
@@ -155,8 +155,9 @@ def _panels(n: int, *, width: float, height: float) -> tuple[Any, list[Any]]:
     return figure, list(figure.subplots(1, n, squeeze=False)[0])
 
 
-def _finish(panel: Any, task: str, *, grid: str) -> None:
-    panel.set_title(TASK_NAMES.get(task, task), loc="left", fontsize=11, color=INK, fontweight="bold")
+def finish(panel: Any, title: str, *, grid: str) -> None:
+    """Title, grid and colours, the same in all plots of reports."""
+    panel.set_title(TASK_NAMES.get(title, title), loc="left", fontsize=11, color=INK, fontweight="bold")
     panel.grid(axis=grid, color=GRID, linewidth=0.8)
     panel.set_axisbelow(True)
     panel.spines[["top", "right", "left"]].set_visible(False)

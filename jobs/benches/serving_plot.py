@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from training.quality_plots import BASELINE, COLOURS, GRID, INK, PALE
+from training.quality_plots import BASELINE, COLOURS, INK, PALE, finish
 
 Record = Mapping[str, Any]
 Key = tuple[str, str]  # design and store
@@ -79,6 +79,7 @@ def draw_latency(panel: Any, records: Sequence[Record]) -> None:
     ]
     panel.legend(handles=handles, frameon=False, fontsize=9, loc="lower right")
     finish(panel, "Latency of a request over HTTP", grid="y")
+    panel.minorticks_off()
 
 
 def draw_cpu(panel: Any, records: Sequence[Record]) -> None:
@@ -93,6 +94,7 @@ def draw_cpu(panel: Any, records: Sequence[Record]) -> None:
     panel.set_xlim(0, 1.25 * max(values.values(), default=1.0))
     panel.set_xlabel("CPU milliseconds of the server for each request, one client")
     finish(panel, "CPU time of a request", grid="x")
+    panel.minorticks_off()
 
 
 def draw_stages(panel: Any, records: Sequence[Record]) -> None:
@@ -115,6 +117,7 @@ def draw_stages(panel: Any, records: Sequence[Record]) -> None:
     handles = panel.get_legend_handles_labels()
     panel.figure.legend(*handles, frameon=False, fontsize=9, loc="outside upper right", ncols=len(NAMES))
     finish(panel, "Where the time of a request goes", grid="both")
+    panel.minorticks_off()
 
 
 def designs(records: Iterable[Record]) -> list[Key]:
@@ -150,16 +153,3 @@ def told(value: float) -> str:
     """
     digits = 3 - len(str(int(value))) if value >= 1 else 3
     return f"{value:.{max(digits, 0)}f}"
-
-
-def finish(panel: Any, title: str, *, grid: str) -> None:
-    """Title, grid and colours, as in the plots of the quality report."""
-    panel.set_title(title, loc="left", fontsize=11, color=INK, fontweight="bold")
-    panel.grid(axis=grid, color=GRID, linewidth=0.8)
-    panel.minorticks_off()
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right", "left"]].set_visible(False)
-    panel.spines["bottom"].set_color(PALE)
-    panel.tick_params(colors=INK, length=0, labelsize=9)
-    panel.xaxis.label.set(color=PALE, fontsize=9)
-    panel.yaxis.label.set(color=PALE, fontsize=9)
