@@ -175,7 +175,7 @@ def measured(design: Design, bodies: Sequence[Body], concurrency: int) -> tuple[
         for answer in load.answers:
             told(answer)  # what is degraded is quick, and no figure
         cpu = cpu_seconds(server) - before
-        memory = sum(int(fields[21]) * resource.getpagesize() for fields in processes(server).values())
+        memory = [int(fields[21]) * resource.getpagesize() for fields in processes(server).values()]
     tags = {
         "report": "bench_serving",
         "design": design.name,
@@ -194,14 +194,18 @@ def measured(design: Design, bodies: Sequence[Body], concurrency: int) -> tuple[
     return found, load
 
 
-def figures(load: Load, cpu_s: float, memory_bytes: int) -> Iterator[tuple[str, float, str]]:
-    """(metric, value, unit) of one run; `rps_a_core` is what the server's CPU time alone would allow."""
+def figures(load: Load, cpu_s: float, memory: Sequence[int]) -> Iterator[tuple[str, float, str]]:
+    """(metric, value, unit) of one run; `rps_a_core` is what the server's CPU time alone would allow.
+
+    `memory` are bytes of the server's processes: `rss_mb` of all, `rss_worker_mb` of the largest, the worker.
+    """
     n = len(load.latencies_ms)
     yield from ((name, value, "ms") for name, value in load.quantiles_ms())
     yield "cpu_ms", 1e3 * cpu_s / n, "ms"
     yield "rps", n / load.seconds, "1/s"
     yield "rps_a_core", n / cpu_s, "1/s"
-    yield "rss_mb", memory_bytes / 1e6, "MB"
+    yield "rss_mb", sum(memory) / 1e6, "MB"
+    yield "rss_worker_mb", max(memory) / 1e6, "MB"
 
 
 def item_reads(settings: Settings, designs: Sequence[Design], release: Release) -> dict[Key, float]:
