@@ -46,6 +46,16 @@ def redis_url():
         yield f"redis://127.0.0.1:{server.port}/0"
 
 
+@pytest.fixture
+def blank_redis_url(redis_url):
+    """URL of that server, with nothing in it: for tests under the project's own name, which they share."""
+    import redis
+
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    return redis_url
+
+
 @pytest.fixture(scope="session")
 def installation():
     """Settings of an installation where all steps were run on one household in eleven of the real data."""

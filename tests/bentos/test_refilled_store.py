@@ -117,9 +117,9 @@ def test_nobody_is_unknown_to_a_store_that_is_being_filled(settings, shop, monke
     assert found[-1]["history_items"]
 
 
-def test_redis_is_not_read_half_filled(settings, shop, redis_url, monkeypatch):
+def test_redis_is_not_read_half_filled(settings, shop, blank_redis_url, monkeypatch):
     """While views are written one after the other, no shopper has a history and no counters."""
-    monkeypatch.setenv("ENDCAP_REDIS_URL", redis_url)
+    monkeypatch.setenv("ENDCAP_REDIS_URL", blank_redis_url)
     there = replace(settings, feature_store=FEATURE_STORE.with_name("feature_store.redis.yaml"))
     reader = OnlineFeatures(there, load(shop.release, shop.tag), lambda: NOW)
     counted, found = materialize.counted, []

@@ -220,9 +220,9 @@ def test_what_was_pushed_since_stays(settings, newer):
     assert served(settings, "item_stats")["always"] == values
 
 
-def test_a_server_is_filled_as_a_file_is(settings, redis_url, monkeypatch):
+def test_a_server_is_filled_as_a_file_is(settings, blank_redis_url, monkeypatch):
     """With the store in Redis: as of now, as of an earlier end, and told where."""
-    monkeypatch.setenv("ENDCAP_REDIS_URL", redis_url)
+    monkeypatch.setenv("ENDCAP_REDIS_URL", blank_redis_url)
     yaml = FEATURE_STORE.with_name("feature_store.redis.yaml")
     there = replace(settings, feature_store=yaml)
     settings.online_store.unlink()
