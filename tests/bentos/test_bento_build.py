@@ -5,19 +5,17 @@ that holds the packages that the Bento declares and no other.
 """
 
 import subprocess
-import sys
-import tarfile
 import tomllib
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+import built_bento
 import httpx
 import pytest
 import served_shop
+from built_bento import declared, installed
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-from served_shop import BENTOML, ROOT
+from served_shop import ROOT
 
 from bentos.release import packed_tag
 from feature_repo.settings import Settings
@@ -32,78 +30,14 @@ shop = pytest.fixture(scope="session")(served_shop.installed)
 
 @pytest.fixture(scope="module")
 def bento(shop, tmp_path_factory):
-    """Folder of an exported Bento, built as pyproject.toml says but without the lock, which needs a net."""
-    folder = tmp_path_factory.mktemp("bento")
-    facts = (ROOT / "pyproject.toml").read_text()
-    table = "[tool.bentoml.build.python]\n"
-    assert facts.count(table) == 1
-    (folder / "pyproject.toml").write_text(facts.replace(table, f"{table}lock_packages = false\n"))
-    build = [*BENTOML, "build", "-o", "tag", "-f", folder / "pyproject.toml"]
-    tag = run(build, shop.environment).removeprefix("__tag__:")
-    run([*BENTOML, "export", tag, folder / "exported.bento"], shop.environment)
-    with tarfile.open(folder / "exported.bento") as archive:
-        archive.extractall(folder / "exported", filter="data")
-    return folder / "exported"
-
-
-def run(command, environment):
-    """Output of a program that runs in the root and must not fail."""
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
-
-
-def declared(bento):
-    """Requirements that the Bento's environment is installed from."""
-    lines = (bento / "env" / "python" / "requirements.txt").read_text().splitlines()
-    return [Requirement(line) for line in lines if line and not line.startswith("-")]
-
-
-def installed(requirements):
-    """Names of all distributions that an installation of `requirements` has, from what is installed here."""
-    waiting, seen = [(each, "") for each in requirements], set()
-    while waiting:
-        requirement, extra = waiting.pop()
-        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
-            continue
-        for part in ("", *requirement.extras):
-            key = (canonicalize_name(requirement.name), part)
-            if key not in seen:
-                seen.add(key)
-                waiting += [(Requirement(each), part) for each in needs(requirement.name)]
-    return {name for name, _ in seen}
-
-
-def needs(name):
-    """Requirements of an installed distribution; none for one that this platform does without."""
-    try:
-        return distribution(name).requires or []
-    except PackageNotFoundError:
-        return []
+    """Folder of an exported Bento."""
+    return built_bento.exported(shop, tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")
 def python(bento, tmp_path_factory):
     """Interpreter of a fresh environment with links to the packages that the Bento declares."""
-    folder = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    (packages,) = folder.glob("lib/*/site-packages")
-    for name in installed(declared(bento)):
-        for top in tops(name):
-            link = packages / top.name
-            if not link.exists():
-                link.symlink_to(top)
-    return folder / "bin" / "python"
-
-
-def tops(name):
-    """Folders and files that a distribution put into site-packages."""
-    try:
-        files = distribution(name).files or []
-    except PackageNotFoundError:
-        return set()
-    here = {Path(file.parts[0]) for file in files if file.parts[0] not in ("..", "__pycache__")}
-    return {Path(distribution(name).locate_file(each)) for each in here}
+    return built_bento.interpreter(bento, tmp_path_factory.getbasetemp())
 
 
 def test_bento_holds_sources_and_release_and_nothing_else(bento, shop):

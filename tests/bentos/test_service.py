@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime, timedelta
 
+import built_bento
 import httpx
 import pytest
 import served_shop
@@ -26,11 +27,18 @@ shop = pytest.fixture(scope="session")(served_shop.installed)
 STAGES = {"user", "candidates", "items", "rank"}
 
 
-@pytest.fixture(scope="module")
-def server(shop, tmp_path_factory):
-    """URL of `bentoml serve`, started in the project's root."""
-    log = tmp_path_factory.mktemp("service") / "serve.log"
-    with served_shop.serving(*BENTOML, "serve", environment=shop.environment, cwd=ROOT, log=log) as url:
+@pytest.fixture(scope="module", params=["checkout", "bento"])
+def server(request, shop, tmp_path_factory):
+    """URL of `bentoml serve`: of the project's root, and of the Bento in an environment that is its own."""
+    folder = tmp_path_factory.mktemp("service")
+    command, how = (*BENTOML, "serve"), {"environment": shop.environment, "cwd": ROOT}
+    if request.param == "bento":
+        root = tmp_path_factory.getbasetemp()
+        bento = built_bento.exported(shop, root)
+        command = (built_bento.interpreter(bento, root), "-m", "bentoml", "serve", ".")
+        home = served_shop.environment(shop.settings.state, folder / "empty")
+        how = {"environment": {**home, "PYTHONDONTWRITEBYTECODE": "1"}, "cwd": bento}  # it stays as built
+    with served_shop.serving(*command, **how, log=folder / "serve.log") as url:
         yield url
 
 
