@@ -6,10 +6,11 @@ answered from, in the store that `feature_store.yaml` names.
     endcap materialize                             # brought up to date: what was pushed since stays
     endcap materialize --end 2017-12-04T05:00:00Z  # exactly what was known then, whatever the store had
 
-A running service then adds the purchases that its log has and the store has not: start none over a store that
-is to stay as of then. A reader sees all of the old store or all of the new one (in Redis without --end: all of
-the old row or of the new one); a crash leaves the old one. Rows go from the offline store to the online one column by column,
-which Feast's own way through a protobuf message for each value does in many times the time.
+A running service then adds the purchases that its log has and the store has not: start none over a store
+that is to stay as of then. A reader sees all of the old store or all of the new one (in Redis without --end:
+all of the old row or of the new one); a crash leaves the old one. Rows go from the offline store to the
+online one column by column, which Feast's own way through a protobuf message for each value does in many
+times the time.
 """
 
 import sys
