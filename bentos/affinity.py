@@ -94,11 +94,6 @@ def joined(by_kind: Mapping[str, Floats]) -> Floats:
     return np.concatenate([by_kind[name] for name in GROUPS])
 
 
-def by_kind(groups: Groups, values: Floats) -> dict[str, Floats]:
-    """Values of all groups, by their kind: `joined` undone."""
-    return dict(zip(GROUPS, np.split(values, groups.starts[1:-1]), strict=True))
-
-
 Raised = tuple[NDArray[np.intp], Floats]  # groups bought from, increasing, and how far each is raised
 
 

@@ -34,6 +34,7 @@ class Intake:
         self._waiting: list[Waiting] = []
         self._at_work: asyncio.Task[None] | None = None
         self._more = threading.Event()  # there is something to catch up with at once
+        self._odd: set[str] = set()  # shoppers whose rows cannot be read, of whom that was said
 
     async def take(self, events: Sequence[Event]) -> tuple[int, bool]:
         """(how many were new, whether purchases are applied) once all are on the disk."""
@@ -89,7 +90,9 @@ class Intake:
             if len(users) > 1:
                 alone = [self._of_some([user_id]) for user_id in users]
                 return all(alone)
-            log.warning("purchases of %s are not applied: %s", users[0], error)
+            if users[0] not in self._odd:
+                log.warning("purchases of %s are not applied: %s", users[0], error)
+            self._odd.add(users[0])
             return False
 
     def catch_up(self) -> None:

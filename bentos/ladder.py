@@ -20,7 +20,7 @@ OUT_OF_TIME = "out of time"
 
 
 class Reader(Protocol):
-    """Where features come from: the online store in the service, point-in-time rows in evaluation."""
+    """Where features come from: the online store in the service."""
 
     def read_user(self, user_id: str) -> Mapping[str, Any] | None:
         """The user's features by name; None for an unknown user."""

@@ -3,8 +3,8 @@
 In: the shopper's packed rows and the baskets that came after them. Out: rows under the time of the last
 basket, each in the place of the row that it was made from and of no other, as the job may write meanwhile.
 Baskets are taken from the log by that time, so that doing it again, after a crash or by another worker,
-changes nothing. Histories follow `update_history`, which the Spark
-job calls too; counters grow until the week's end brings them from the job.
+changes nothing. Histories follow `update_history`, which the Spark job calls too; counters grow until the
+week's end brings them from the job.
 """
 
 from collections.abc import Iterable, Sequence

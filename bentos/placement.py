@@ -8,7 +8,7 @@ rules say otherwise, and then costs a look into a dictionary.
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -62,37 +62,41 @@ def placed(
         return order[kept], counts
 
     order, turned_away = applied(scores)
-    placed_by: dict[int, str] = {}
-    gave_way: dict[int, str] = {}
-
-    def exchange(rule: str, new: Rows) -> None:
-        nonlocal order
-        note(rule, order[:k].tolist(), new[:k].tolist(), placed_by, gave_way)
-        order = new
-
+    page = Page(order, k)
     if marked.promoted is not None:
         favoured = marked.promoted[items] | featured(release, item_features, len(items))
         if favoured.any():
             new, turned_away = boosted(order, scores, favoured, k, release.rules, applied)
-            exchange("promotion_boost", new)
+            page.exchange("promotion_boost", new)
     if departments_wanted(k, release.rules) > 1:
-        exchange("diversity", diverse(order, items, release.catalogue, k, release.rules))
+        page.exchange("diversity", diverse(page.order, items, release.catalogue, k, release.rules))
     if newcomers is not None:
-        exchange("newcomer", newcomer_last(order, newcomers, items, release.catalogue, k, release.rules))
-    lost = Counter(gave_way.values())
-    return Placed(order, {**turned_away, **{rule: lost[rule] for rule in EXCHANGES}}, placed_by, gave_way)
+        new = newcomer_last(page.order, newcomers, items, release.catalogue, k, release.rules)
+        page.exchange("newcomer", new)
+    lost = Counter(page.gave_way.values())
+    counts = {**turned_away, **{rule: lost[rule] for rule in EXCHANGES}}
+    return Placed(page.order, counts, page.placed_by, page.gave_way)
 
 
-def note(
-    rule: str, before: list[int], after: list[int], placed_by: dict[int, str], gave_way: dict[int, str]
-) -> None:
-    """Book who came and who went between two pages to a rule; who came back has lost nothing."""
-    for row in set(before) - set(after):
-        if placed_by.pop(row, None) is None:
-            gave_way[row] = rule
-    for row in set(after) - set(before):
-        if gave_way.pop(row, None) is None:
-            placed_by[row] = rule
+@dataclass
+class Page:
+    """An order as rules change it, and who came to its first k and who went, by rule."""
+
+    order: Rows
+    k: int
+    placed_by: dict[int, str] = field(default_factory=dict)
+    gave_way: dict[int, str] = field(default_factory=dict)
+
+    def exchange(self, rule: str, new: Rows) -> None:
+        """Take another order and book the difference; who came back has lost nothing."""
+        before, after = set(self.order[: self.k].tolist()), set(new[: self.k].tolist())
+        for row in before - after:
+            if self.placed_by.pop(row, None) is None:
+                self.gave_way[row] = rule
+        for row in after - before:
+            if self.gave_way.pop(row, None) is None:
+                self.placed_by[row] = rule
+        self.order = new
 
 
 def featured(release: Release, item_features: Floats | None, n: int) -> Mask:

@@ -177,13 +177,15 @@ def slots_of(release: Release, who: Shopper, ranking: Ranking, k: int) -> tuple[
     )
 
 
-def explained(release: Release, ranking: Ranking, slots: Sequence[Slot], task: str) -> tuple[Slot, ...]:
-    """The slots with their largest contributions: SHAP values of the trees (Lundberg et al., 2020)."""
+def explained(release: Release, rows: Floats, slots: Sequence[Slot], task: str) -> tuple[Slot, ...]:
+    """The slots with their largest contributions: SHAP values of the trees (Lundberg et al., 2020).
+
+    `rows` (n_slots, n_columns) are what the ranker read of them.
+    """
     import xgboost
 
     features = release.manifest["features"]
     columns = matrix_columns(features["user"], features["item"])
-    rows = np.empty((0, len(columns))) if ranking.rows is None else ranking.rows[ranking.order[: len(slots)]]
     effects = release.rankers[task].predict(xgboost.DMatrix(rows, nthread=1), pred_contribs=True)
     told = []
     for slot, row, effect in zip(slots, rows, effects, strict=True):
@@ -238,7 +240,7 @@ def personal(
     slots = slots_of(release, who, ranking, asked.k)
     watch.lap("rank")
     if asked.explain and ranking.rows is not None:
-        slots = explained(release, ranking, slots, asked.task)
+        slots = explained(release, ranking.rows[ranking.order[: asked.k]], slots, asked.task)
         watch.lap("explain")
     return slots, ranking.turned_away
 

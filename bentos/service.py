@@ -176,7 +176,7 @@ class Endcap:
                 session=session_of(recent),
             )
         except FeaturesUnavailableError as error:
-            raise bentoml.exceptions.ServiceUnavailable(f"{error}; everybody gets top sellers now") from error
+            raise bentoml.exceptions.ServiceUnavailable(f"{error}; answers go on without it") from error
         return WhyNotAnswer(**vars(found))
 
     def recent(self, user_id: str) -> list[tuple[str, str]]:

@@ -30,8 +30,6 @@ for i = 2, #ARGV, 2 do
   if not stays then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 end
 """
-
-
 # Views of a key, each with the event time that its row must have and the new row, are exchanged all or none.
 SAME = f"""
 local views, refused = tonumber(ARGV[1]), {{}}
@@ -218,14 +216,15 @@ class RedisRows:
 
     def version(self, view: str) -> int | None:
         """A number that grows whenever rows of the view may have changed; None where it has none."""
-        with self._plainly():
-            found: Any = self._client.hget(self._versions, view)
-        return None if found is None else int(found)
+        return self._number(self._versions, view)
 
     def fill(self, view: str) -> int | None:
         """What tells a view that was lost or written anew from the one before; None where there is none."""
+        return self._number(self._fills, view)
+
+    def _number(self, name: str, view: str) -> int | None:
         with self._plainly():
-            found: Any = self._client.hget(self._fills, view)
+            found: Any = self._client.hget(name, view)
         return None if found is None else int(found)
 
     def filled(self, view: str) -> bool:

@@ -174,18 +174,15 @@ class SqliteRows:
 
     def version(self, view: str) -> int | None:
         """A number that grows whenever rows of the view may have changed; None where it has none."""
-        query = f"SELECT version FROM {VERSIONS} WHERE project = ? AND view = ?"
-        try:
-            found = self._fetch(query, [self.project, view])
-        except MissingTableError:
-            return None
-        return int(found[0][0]) if found else None
+        return self._number(f"SELECT version FROM {VERSIONS}", view)
 
     def fill(self, view: str) -> int | None:
         """What tells a view that was lost or written anew from the one before; None where there is none."""
-        query = f"SELECT fill FROM {FILLS} WHERE project = ? AND view = ?"
+        return self._number(f"SELECT fill FROM {FILLS}", view)
+
+    def _number(self, query: str, view: str) -> int | None:
         try:
-            found = self._fetch(query, [self.project, view])
+            found = self._fetch(f"{query} WHERE project = ? AND view = ?", [self.project, view])
         except MissingTableError:
             return None
         return int(found[0][0]) if found else None
