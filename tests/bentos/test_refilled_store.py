@@ -189,8 +189,8 @@ def test_a_new_feature_is_read_of_who_has_just_bought(settings, shop, catch_up):
     assert reader.read_user(BUYER)["more"] == 1.0
 
 
-def test_one_odd_row_stops_nobody_else(settings, shop):
-    """Neither reading others, nor applying what others have bought."""
+def test_one_odd_row_stops_nobody_else(settings, shop, caplog):
+    """Neither reading others, nor applying what others have bought; and it is told once."""
     rows, log = open_rows(settings, read_only=False), EventLog(settings.event_log)
     layout = rows.layout("user_history")
     old = Layout("user_history", layout.fields[:-1], layout.ttl_us)
@@ -204,5 +204,7 @@ def test_one_odd_row_stops_nobody_else(settings, shop):
     bought = [[Event(f"e{who}", "purchase", who, ITEM, 1.0)] for who in ("odd", BUYER)]
     assert intake.commit(bought) == [(1, False), (1, False)]
     assert log.pending() == ["odd"]
+    assert not intake.apply(log.pending())
+    assert sum("purchases of odd are not applied" in message for message in caplog.messages) == 1
     assert ITEM in history(settings)
     log.close()
