@@ -1,0 +1,1 @@
+"""Experiments: from what the service logged to a decision, and to the traffic that follows from it."""
