@@ -12,66 +12,20 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bentos.release import Catalogue
 from bentos.rule_parameters import FEATURED, Rules, RulesError, checked_rules, told
+from bentos.yaml_file import YamlFileError, read_yaml
 
 DEFAULT_RULES = Path(__file__).with_name("rules.yaml")
-LIMIT = 1_000_000  # bytes: some 50,000 ids
-Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # C is ten times quicker, where YAML has it
-
-
-class Loader(Parser):  # type: ignore[misc]
-    """Plain YAML in which no key stands twice and an id such as 0012 keeps its zeros."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        """A mapping, or ConstructorError for the second of two equal keys and for what is no plain key."""
-        seen = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                problem = "a key is no name"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                problem = f"{told(key)} stands there twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-    def construct_yaml_int(self, node: Any) -> Any:
-        """A whole number; as the text it is where YAML 1.1 would read octal, sexagesimal or the like."""
-        value = super().construct_yaml_int(node)
-        return value if str(value) == node.value else node.value
-
-
-Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
 
 
 def load_rules(path: Path = DEFAULT_RULES) -> dict[str, dict[str, Any]]:
     """Read and check a rule file; RulesError in one line where it cannot be used."""
     try:
-        with path.open("rb") as file:
-            content = file.read(LIMIT + 1)
-        if len(content) > LIMIT:
-            raise RulesError(f"{path} has more than {LIMIT:,} bytes; list departments instead of items")
-        loader = Loader(content.decode())
-        try:
-            rules = loader.get_single_data()
-        finally:
-            loader.dispose()
-    except RulesError:
-        raise
-    except Exception as error:  # besides its own errors YAML lets those of numbers and dates through
-        raise RulesError(f"{path} cannot be read as rules: {in_one_line(error)}") from error
+        rules = read_yaml(path, "rules", too_long="list departments instead of items")
+    except YamlFileError as error:
+        raise RulesError(str(error)) from error
     return checked_rules(rules)
-
-
-def in_one_line(error: Exception) -> str:
-    """What is wrong, and in which line."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        return f"{error.problem} in line {error.problem_mark.line + 1}"
-    return " ".join(str(error).split())
 
 
 def checked_against(rules: Rules, catalogue: Catalogue, item_features: Collection[str]) -> list[str]:

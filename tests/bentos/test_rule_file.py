@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bentos.rule_file import LIMIT, checked_against, hash_of, load_rules
+from bentos.rule_file import checked_against, hash_of, load_rules
 from bentos.rule_parameters import RulesError, checked_rules
+from bentos.yaml_file import LIMIT
 
 
 def written(folder, text):

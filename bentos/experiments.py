@@ -1,0 +1,260 @@
+"""What runs as an experiment: arms and their shares, on whom, from when to when, and what decides.
+
+In: `state/experiments.yaml`. Out: `Experiments`, checked, or an ExperimentError that names the place and the
+value and says what to use. Who gets which arm stands in `assignment.py`, what an arm does in `arms.py`.
+
+    layers:
+      page: {holdout: 0.05}                 # of all users, in no experiment of this layer
+    experiments:
+      engine:
+        layer: page
+        start: 2017-12-04T05:00:00Z
+        ramp: 0.2                           # of the users of its slice
+        control: segment
+        arms:
+          segment: {share: 0.5, legacy: segment}
+          engine: {share: 0.5}              # the current release
+        primary: ctr
+        guardrails:
+          - {metric: latency_ms, worst: 0.5}
+
+Layers overlap: a user is in each, by independent chance. Experiments of one layer share its users out, so at
+no time do their slices overlap; experiments of different layers may not change the same thing at one time
+(Tang et al. 2010, "Overlapping experiment infrastructure").
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import combinations
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from bentos.legacy_rules import LEGACY_RULES
+from bentos.yaml_file import YamlFileError, read_yaml
+
+SHARES_SUM = 1e-9  # how far shares may be from adding up to 1
+NAME = r"^[a-z][a-z0-9_]{0,63}$"
+Name = Annotated[str, StringConstraints(pattern=NAME)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class ExperimentError(ValueError):
+    """An experiment file cannot be used; the message names the place and the value."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is compared: a ratio of two sums over a user's answers or baskets, and which way is better."""
+
+    name: str
+    numerator: str
+    denominator: str
+    title: str
+    unit: str
+    more_is_better: bool = True
+
+
+_METRICS = (
+    Metric("ctr", "clicks", "slots", "clicks per slot shown", "share"),
+    Metric("repeat_ctr", "repeat_clicks", "slots", "clicks on what was bought before, per slot", "share"),
+    Metric(
+        "discover_ctr", "discover_clicks", "slots", "clicks on what is new to the shopper, per slot", "share"
+    ),
+    Metric("conversion", "bought_answers", "answers", "answers of which something was bought", "share"),
+    Metric("slot_revenue", "slot_revenue", "answers", "revenue of items shown, per answer", "money"),
+    Metric("revenue_per_basket", "revenue", "baskets", "revenue per basket", "money"),
+    Metric("items_per_basket", "items", "baskets", "items per basket", "items"),
+    Metric("latency_ms", "latency_ms", "answers", "time of an answer", "ms", more_is_better=False),
+    Metric("degraded", "degraded", "answers", "answers that were degraded", "share", more_is_better=False),
+)
+METRICS: Mapping[str, Metric] = MappingProxyType({each.name: each for each in _METRICS})
+MetricName = Annotated[str, AfterValidator(lambda name: _one_of(name, METRICS, "metric"))]
+LegacyName = Annotated[str, AfterValidator(lambda name: _one_of(name, LEGACY_RULES, "legacy rule"))]
+
+
+def _one_of(name: str, known: Mapping[str, Any], what: str) -> str:
+    if name not in known:
+        raise ValueError(f"{name!r} is no {what}; use {', '.join(known)}")
+    return name
+
+
+class Part(BaseModel):
+    """A part of the file: what it does not know is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Exploration(Part):
+    """How an arm samples its last slots: `bentos.exploration`."""
+
+    slots: int = Field(ge=1, le=10)
+    temperature: float = Field(gt=0, le=100, allow_inf_nan=False)
+    pool: int = Field(default=20, ge=2, le=100)
+
+
+class Arm(Part):
+    """What one share of the users gets; what it does not name is as without the experiment."""
+
+    share: Share
+    release: str | None = Field(default=None, min_length=1, max_length=200)
+    legacy: LegacyName | None = None
+    rules: str | None = Field(default=None, min_length=1, max_length=500)
+    explore: Exploration | None = None
+
+    @model_validator(mode="after")
+    def _one_engine(self) -> Self:
+        if self.legacy and (self.release or self.explore):
+            raise ValueError("a legacy rule has no release and explores nothing; give one or the other")
+        return self
+
+    @property
+    def changes(self) -> set[str]:
+        """What it sets: the engine, the rules, the exploration."""
+        named = {"engine": self.release or self.legacy, "rules": self.rules, "explore": self.explore}
+        return {what for what, value in named.items() if value}
+
+
+class Guardrail(Part):
+    """A metric that may not get worse by more than `worst`, as a share of the control's."""
+
+    metric: MetricName
+    worst: float = Field(ge=0, le=10, allow_inf_nan=False)
+
+
+class Experiment(Part):
+    """One experiment; its name is its key in the file."""
+
+    name: Name
+    layer: Name
+    arms: dict[Name, Arm] = Field(min_length=2, max_length=10)
+    control: Name
+    primary: MetricName
+    start: AwareDatetime
+    end: AwareDatetime | None = None
+    ramp: Share = 1.0
+    slice: tuple[Share, Share] = (0.0, 1.0)
+    guardrails: tuple[Guardrail, ...] = Field(default=(), max_length=10)
+    window_hours: float = Field(default=24.0, gt=0, le=24 * 90, allow_inf_nan=False)
+    alpha: float = Field(default=0.05, gt=0, le=0.5, allow_inf_nan=False)
+    settled: Name | None = None  # the arm that all users of its slice get from now on: no experiment any more
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        total = sum(arm.share for arm in self.arms.values())
+        if abs(total - 1) > SHARES_SUM:
+            raise ValueError(f"the arms' shares add up to {total:.6g}; make that 1")
+        if self.control not in self.arms:
+            raise ValueError(f"control is {self.control!r}; use one of the arms {', '.join(self.arms)}")
+        if self.settled is not None and self.settled not in self.arms:
+            raise ValueError(f"settled is {self.settled!r}; use one of the arms {', '.join(self.arms)}")
+        if self.end is not None and self.end <= self.start:
+            raise ValueError(f"end {self.end.isoformat()} is not after start {self.start.isoformat()}")
+        if self.slice[0] >= self.slice[1]:
+            raise ValueError(f"slice is {list(self.slice)}; use [from, to] with from below to")
+        metrics = [each.metric for each in self.guardrails]
+        if len(set(metrics)) < len(metrics):
+            raise ValueError("two guardrails have the same metric; keep the stricter one")
+        return self
+
+    @property
+    def treatments(self) -> tuple[str, ...]:
+        """The arms that are held against the control."""
+        return tuple(name for name in self.arms if name != self.control)
+
+    @property
+    def changes(self) -> set[str]:
+        """What any of its arms sets."""
+        return set().union(*(arm.changes for arm in self.arms.values()))
+
+    def runs_at(self, now: datetime) -> bool:
+        """Whether it assigns users at an instant."""
+        return self.start <= now and (self.end is None or now < self.end)
+
+    def meets(self, other: "Experiment") -> bool:
+        """Whether both run at some instant."""
+        far = datetime.max.replace(tzinfo=UTC)
+        return self.start < (other.end or far) and other.start < (self.end or far)
+
+
+class Layer(Part):
+    """Experiments that share users out; `holdout` is the share of all users that are in none of them."""
+
+    holdout: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
+
+
+class Experiments(Part):
+    """The whole file."""
+
+    layers: dict[Name, Layer] = Field(default={}, max_length=20)
+    experiments: dict[Name, Experiment] = Field(default={}, max_length=100)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, content: Any) -> Any:
+        """Each experiment with its name inside."""
+        if not isinstance(content, dict) or not isinstance(content.get("experiments"), dict):
+            return content
+        named = {
+            name: {**each, "name": name} if isinstance(each, dict) else each
+            for name, each in content["experiments"].items()
+        }
+        return {**content, "experiments": named}
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        for each in self.experiments.values():
+            if each.layer not in self.layers:
+                known = ", ".join(self.layers) or "none yet"
+                raise ValueError(f"{each.name}.layer is {each.layer!r}; use one under layers ({known})")
+        for problem in self._overlaps():
+            raise ValueError(problem)
+        return self
+
+    def _overlaps(self) -> Iterator[str]:
+        """Pairs of experiments that may not run at one time."""
+        for one, other in combinations(self.experiments.values(), 2):
+            if not one.meets(other):
+                continue
+            both = f"{one.name} and {other.name}"
+            if one.layer == other.layer:
+                if max(one.slice[0], other.slice[0]) < min(one.slice[1], other.slice[1]):
+                    yield f"{both} share users of layer {one.layer} at one time; give them slices apart"
+            elif shared := one.changes & other.changes:
+                names = ", ".join(sorted(shared))
+                yield f"{both} change the same ({names}) at one time; put them in one layer"
+
+    def named(self, name: str) -> Experiment:
+        """One experiment; ExperimentError with the names there are."""
+        if name not in self.experiments:
+            known = ", ".join(self.experiments) or "none is defined"
+            raise ExperimentError(f"There is no experiment {name!r}; use {known}")
+        return self.experiments[name]
+
+
+def load_experiments(path: Path) -> Experiments:
+    """Read and check an experiment file; ExperimentError in one line where it cannot be used."""
+    try:
+        content = read_yaml(path, "experiments", too_long="take out those that have ended")
+        return Experiments.model_validate(content if content is not None else {})
+    except YamlFileError as error:
+        raise ExperimentError(str(error)) from error
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(str(each) for each in found["loc"])
+        said = found["msg"].removeprefix("Value error, ")
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        value = f" is {found['input']!r:.60}" if where and not isinstance(found["input"], dict) else ""
+        raise ExperimentError(f"{path}: {where}{value}: {said}{more}".replace(": :", ":")) from error
