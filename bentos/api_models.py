@@ -53,6 +53,11 @@ class RecommendRequest(BaseModel):
     clicked: list[Id] = Field(
         default=[], max_length=MAX_SESSION, description="items just looked at, beside logged events"
     )
+    arms: dict[Id, Id] = Field(
+        default={},
+        max_length=20,
+        description="for testers: the arm wanted, by experiment; such an answer counts in no experiment",
+    )
 
 
 class WhyNotRequest(BaseModel):
@@ -101,6 +106,7 @@ class RecommendedItem(BaseModel):
     placed_by: str | None = Field(
         default=None, description="the rule thanks to which it is shown, where its score alone would not do"
     )
+    bought_before: bool = Field(default=False, description="by this user")
     contributions: list[FeatureContribution] = []
 
 
@@ -112,6 +118,7 @@ class RecommendAnswer(BaseModel):
     task: str
     release: str
     items: list[RecommendedItem]
+    arms: dict[str, str] = Field(default={}, description="that the user is in, by experiment")
     degraded: list[str] = []
     feature_time: datetime | None = None
     turned_away: dict[str, int] = {}
@@ -132,6 +139,9 @@ class ShopperEvent(BaseModel):
     user_id: Id
     item_id: Id
     amount: float | None = Field(default=None, ge=0, le=1e9, description="paid, for a purchase")
+    request_id: Id | None = Field(
+        default=None, description="of the answer that led to it, where that is known"
+    )
 
 
 class EventBatch(BaseModel):
@@ -141,7 +151,15 @@ class EventBatch(BaseModel):
         extra="forbid",
         json_schema_extra={
             "example": {
-                "events": [{"event_id": "e1", "kind": "click", "user_id": "2375", "item_id": "819063"}]
+                "events": [
+                    {
+                        "event_id": "e1",
+                        "kind": "click",
+                        "user_id": "2375",
+                        "item_id": "819063",
+                        "request_id": "5a7f0b6c",
+                    }
+                ]
             }
         },
     )
@@ -155,6 +173,14 @@ class EventAnswer(BaseModel):
     accepted: int  # events that were new
     duplicates: int  # events whose id was there already
     applied: bool  # whether purchases are in the feature rows; if not, they will be when the store is back
+
+
+class ClockSetting(BaseModel):
+    """Where a replay has come to."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"now": "2017-12-04T05:00:00Z"}})
+
+    now: datetime
 
 
 class SimilarItem(BaseModel):

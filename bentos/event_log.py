@@ -11,11 +11,13 @@ to request: the purchases of one shopper in one request are one basket, and shar
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
+
+from bentos.durable_log import DurableLog
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
@@ -25,6 +27,7 @@ CREATE TABLE IF NOT EXISTS events (
   user_id TEXT NOT NULL,
   item_id TEXT NOT NULL,
   amount REAL,
+  request_id TEXT,
   received_us INTEGER NOT NULL,
   arrived_s REAL NOT NULL,
   applied INTEGER NOT NULL DEFAULT 0
@@ -33,11 +36,8 @@ CREATE INDEX IF NOT EXISTS of_user ON events (user_id, seq);
 CREATE TABLE IF NOT EXISTS applied_to (store TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS not_applied ON events (seq) WHERE kind = 'purchase' AND applied = 0;
 """
-WAIT_S, READ_S = 5.0, 0.02  # for another writer to finish; for a reader, who meets none but a recovery
-
-
-class EventLogError(RuntimeError):
-    """There is no log to write to; the message names the file."""
+columns_of = attrgetter("event_id", "kind", "user_id", "item_id", "amount", "request_id")
+READ_S = 0.02  # for a reader to wait, who meets no writer but a recovery
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Event:
     user_id: str
     item_id: str
     amount: float | None = None  # paid, for a purchase
+    request_id: str | None = None  # of the answer that led to it, where that is known
 
 
 @dataclass(frozen=True)
@@ -61,39 +62,25 @@ class Basket:
     amount: float  # paid for all of it, as far as it was told
 
 
-class EventLog:
+class EventLog(DurableLog):
     """The log of one installation; safe to share between threads and processes."""
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self._turn, self._reading = threading.Lock(), threading.Lock()
-        try:
-            self._connection = sqlite3.connect(
-                path, timeout=WAIT_S, isolation_level=None, check_same_thread=False
-            )
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk
-            self._connection.executescript(SCHEMA)
-            self._reader = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=READ_S, check_same_thread=False
-            )
-        except sqlite3.Error as error:
-            raise EventLogError(
-                f"{path} cannot be used as a log of events ({error}); move it away and start again"
-            ) from error
+    what = "a log of events"
 
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, taken back whatever goes wrong in it."""
-        with self._turn:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            finally:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, SCHEMA)
+        self._add_request_id()
+        self._reading = threading.Lock()
+        self._reader = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=READ_S, check_same_thread=False
+        )
+
+    def _add_request_id(self) -> None:
+        """Make a log of before events had a request_id like one of now."""
+        with self._writing() as connection:
+            names = [row[1] for row in connection.execute("PRAGMA table_info(events)")]
+            if "request_id" not in names:
+                connection.execute("ALTER TABLE events ADD COLUMN request_id TEXT")
 
     def append(self, requests: Sequence[Sequence[Event]], *, now_us: int, arrived_s: float) -> list[int]:
         """Keep the events of several requests in one transaction: how many of each were new.
@@ -101,17 +88,16 @@ class EventLog:
         An `event_id` that is there already is passed over, whatever else it says now.
         """
         with self._writing() as connection:
-            (last,) = connection.execute("SELECT max(received_us) FROM events").fetchone()
+            newest = "SELECT received_us FROM events ORDER BY seq DESC LIMIT 1"
+            (last,) = connection.execute(newest).fetchone() or (0,)
             # After the rows that are as of now: what a row has of a time it has all of.
-            received, counts = max(now_us, last or 0) + 1, []
+            received, counts = max(now_us, last) + 1, []
             for events in requests:
-                rows = [
-                    (e.event_id, e.kind, e.user_id, e.item_id, e.amount, received, arrived_s) for e in events
-                ]
+                rows = [(*columns_of(event), received, arrived_s) for event in events]
                 before = connection.total_changes
                 connection.executemany(
-                    "INSERT INTO events (event_id, kind, user_id, item_id, amount, received_us,"
-                    " arrived_s) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (event_id) DO NOTHING",
+                    "INSERT INTO events (event_id, kind, user_id, item_id, amount, request_id, received_us,"
+                    " arrived_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (event_id) DO NOTHING",
                     rows,
                 )
                 counts.append(connection.total_changes - before)
@@ -184,6 +170,6 @@ class EventLog:
 
     def close(self) -> None:
         """Close the file."""
-        with self._turn, self._reading:
+        with self._reading:
             self._reader.close()
-            self._connection.close()
+        super().close()

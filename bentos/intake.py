@@ -1,21 +1,20 @@
-"""The way in for events: many requests, one commit.
+"""The way in for events: many requests, one commit (`group_commit.py`).
 
-Requests that come while a commit is under way wait together for the next one, so that a disk that takes a few
-milliseconds bounds the delay, not the rate. Only after the commit is a request answered; purchases then move
-the shopper's feature rows, in the same turn where the store and time let us, else in one of the next.
+Only after the commit is a request answered; purchases then move the shopper's feature rows, in the same turn
+where the store and time let us, else in one of the next.
 """
 
-import asyncio
 import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from math import inf
 
 from bentos.event_log import Event, EventLog
+from bentos.group_commit import GroupCommit
 from bentos.live_rows import LiveRows
+from bentos.shop_clock import ShopClock
 from feature_repo.stores.packed.instants import microseconds
 from feature_repo.stores.packed.layout import PackedStoreError, SchemaMismatchError
 
@@ -23,44 +22,24 @@ log = logging.getLogger("bentoml.endcap")
 RETRY_S = 1.0
 AT_ONCE = 50  # shoppers whose rows change in one go
 APPLY_S = 0.2  # for the rows of those who wait for an answer; the rest follows
-Waiting = tuple[Sequence[Event], "asyncio.Future[tuple[int, bool]]"]
 
 
 class Intake:
     """Takes events of one worker; `clock` is the shop's."""
 
-    def __init__(self, events: EventLog, live: LiveRows, clock: Callable[[], datetime]) -> None:
+    def __init__(self, events: EventLog, live: LiveRows, clock: ShopClock) -> None:
         self.events, self.live, self.clock = events, live, clock
-        self._waiting: list[Waiting] = []
-        self._at_work: asyncio.Task[None] | None = None
+        self._commits = GroupCommit(self.commit)
         self._more = threading.Event()  # there is something to catch up with at once
         self._odd: set[str] = set()  # shoppers whose rows cannot be read, of whom that was said
 
     async def take(self, events: Sequence[Event]) -> tuple[int, bool]:
         """(how many were new, whether purchases are applied) once all are on the disk."""
-        answer: asyncio.Future[tuple[int, bool]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((events, answer))
-        if self._at_work is None or self._at_work.done():
-            self._at_work = asyncio.create_task(self._work())
-        return await answer
-
-    async def _work(self) -> None:
-        while self._waiting:
-            taken, self._waiting = self._waiting, []
-            try:
-                results = await asyncio.to_thread(self.commit, [events for events, _ in taken])
-            except Exception as error:  # whatever it is, those who wait must hear of it
-                for _, answer in taken:
-                    if not answer.done():
-                        answer.set_exception(error)
-                continue
-            for (_, answer), result in zip(taken, results, strict=True):
-                if not answer.done():
-                    answer.set_result(result)
+        return await self._commits.put(events)
 
     def commit(self, requests: Sequence[Sequence[Event]]) -> list[tuple[int, bool]]:
         """Keep the events of several requests, then apply what can be applied."""
-        counts = self.events.append(requests, now_us=self.now_us(), arrived_s=time.time())
+        counts = self.events.append(requests, now_us=self.now_us(), arrived_s=self.clock.wall_s())
         buyers = {each.user_id for events in requests for each in events if each.kind == "purchase"}
         applied = not buyers or self.apply(sorted(buyers), within_s=APPLY_S)
         return [(count, applied) for count in counts]
@@ -115,4 +94,4 @@ class Intake:
 
     def now_us(self) -> int:
         """The shop's clock in microseconds since 1970."""
-        return microseconds(self.clock())
+        return microseconds(self.clock.now())

@@ -36,6 +36,16 @@ RULES_REFUSED = Gauge(
     multiprocess_mode="livemax",
 )
 RULES_READ = Counter("endcap_rules_reloads", "Changes of the rule file, by what became of them", ["outcome"])
+EXPERIMENTS_REFUSED = Gauge(
+    "endcap_experiments_refused",
+    "1 while the experiments' files cannot be used and older ones are in force",
+    multiprocess_mode="livemax",
+)
+EXPERIMENTS_READ = Counter(
+    "endcap_experiments_reloads", "Changes of the experiments' files, by what became of them", ["outcome"]
+)
+ARMS = Counter("endcap_arm_answers", "Answers of each arm of each experiment", ["experiment", "arm"])
+EXPOSURES = Counter("endcap_exposures", "Answers for the log, by what became of them", ["outcome"])
 
 
 def serving(release: str) -> None:
@@ -72,3 +82,20 @@ def received(new: int, duplicates: int) -> None:
     """Note events of one request."""
     EVENTS.labels(outcome="accepted").inc(new)
     EVENTS.labels(outcome="duplicate").inc(duplicates)
+
+
+def experiments_read(outcome: str) -> None:
+    """Note a change of the experiments' files: they were taken or refused."""
+    EXPERIMENTS_REFUSED.set(float(outcome == "refused"))
+    EXPERIMENTS_READ.labels(outcome=outcome).inc()
+
+
+def exposed(arms: Mapping[str, str]) -> None:
+    """Note the arms of one answer."""
+    for experiment, arm in arms.items():
+        ARMS.labels(experiment=experiment, arm=arm).inc()
+
+
+def exposures(outcome: str, n: int) -> None:
+    """Note answers that were kept, or could not be."""
+    EXPOSURES.labels(outcome=outcome).inc(n)

@@ -7,7 +7,7 @@ The first takes and gives what `POST /recommend` does, its documented twin, for 
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -18,25 +18,28 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bentos import metrics
-from bentos.api_models import EventBatch, RecommendRequest, ShopperEvent, within_limit
+from bentos.api_models import ClockSetting, EventBatch, RecommendRequest, ShopperEvent, within_limit
 from bentos.event_log import Event
+from bentos.experiments import ExperimentError
 from bentos.intake import Intake
 from bentos.release import Release
 from bentos.session import positions
+from bentos.shop_clock import ClockError, ShopClock
 from bentos.similar import similar
 
-RECOMMEND, EVENTS = "/online/recommend", "/events"
+RECOMMEND, EVENTS, CLOCK = "/online/recommend", "/events", "/clock"
 JSON = "application/json"
-Answer = Callable[[RecommendRequest], dict[str, Any]]
+Answer = Callable[[RecommendRequest], Awaitable[dict[str, Any]]]
 
 
 def online_app() -> Starlette:
-    """The application; its state is to get `answer`, of a request, `intake`, of events, and the `release`."""
+    """The application; its state is to get `answer`, `intake`, `clock` and `release`."""
     return Starlette(
         routes=[
             Route(RECOMMEND, recommend, methods=["POST"]),
             Route(EVENTS, events, methods=["POST"]),
             Route("/items/{item_id}/similar", similar_items, methods=["GET"]),
+            Route(CLOCK, clock, methods=["PUT"]),
         ]
     )
 
@@ -48,7 +51,10 @@ async def recommend(request: Request) -> Response:
     except ValidationError as error:
         return json_response({"error": told(error)}, 400)
     answer: Answer = request.app.state.answer
-    return json_response(answer(asked))
+    try:
+        return json_response(await answer(asked))
+    except ExperimentError as error:
+        return json_response({"error": f"arms: {error}"}, 400)
 
 
 async def events(request: Request) -> Response:
@@ -69,6 +75,17 @@ async def events(request: Request) -> Response:
         return json_response({"error": f"events cannot be kept now ({error}); send them again"}, 503)
     metrics.received(new, len(asked) - new)
     return json_response({"accepted": new, "duplicates": len(asked) - new, "applied": applied})
+
+
+async def clock(request: Request) -> Response:
+    """Move the clock of a replay; 400 where it cannot be set so, as in any other server."""
+    moved: ShopClock = request.app.state.clock
+    try:
+        moved.set(ClockSetting.model_validate_json(await request.body()).now)
+    except (ValidationError, ClockError) as error:
+        said = told(error) if isinstance(error, ValidationError) else str(error)
+        return json_response({"error": said}, 400)
+    return json_response({"now": moved.now()})
 
 
 async def similar_items(request: Request) -> Response:

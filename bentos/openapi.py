@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from bentos.api_models import (
+    ClockSetting,
     EventAnswer,
     EventBatch,
     RecommendAnswer,
@@ -27,6 +28,7 @@ PAGE = "/docs.json"
 TAGS = ["Service APIs"]  # as BentoML has it for its own
 REF = "#/components/schemas/{model}"
 MODELS: tuple[type[BaseModel], ...] = (
+    ClockSetting,
     EventAnswer,
     EventBatch,
     RecommendAnswer,
@@ -82,10 +84,14 @@ def routes() -> dict[str, Any]:
     recommended = told("recommend", "As /recommend, with less handling", RecommendAnswer, 400)
     kept = told("events", "Keep an event or a batch: answered when all is on the disk", EventAnswer, 400, 503)
     alike = told("similar", "Items like one item, by their text or their buyers", SimilarAnswer, 400, 404)
+    moved = told("clock", "Move the clock of a replay", ClockSetting, 400)
     by = {"type": "string", "enum": sorted(VECTORS), "default": "behaviour"}
     return {
         "/online/recommend": {"post": recommended | taken(RecommendRequest)},
         "/events": {"post": kept | taken(ShopperEvent, EventBatch)},
+        "/clock": {
+            "put": told("clock", "Move the clock of a replay", ClockSetting, 400) | taken(ClockSetting)
+        },
         "/items/{item_id}/similar": {
             "get": {
                 **alike,

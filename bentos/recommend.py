@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from bentos import rules
 from bentos.candidates import SOURCES, TASKS, Candidates, draw
 from bentos.explain import NEWCOMER, reason
-from bentos.index import best
 from bentos.ladder import (
     BUDGET_MS,
     FeaturesUnavailableError,
@@ -26,37 +25,15 @@ from bentos.ladder import (
     without_ranker,
 )
 from bentos.newcomers import newcomers
-from bentos.placement import diverse, placed
+from bentos.placement import placed
 from bentos.release import Release
 from bentos.scoring import margins, matrix, matrix_columns
 from bentos.session import Session, interested, positions
 from bentos.shopper import Shopper, shopper
+from bentos.slots import Contribution, Slot, legacy_slots
 from feature_repo.pair_features import Floats, Positions
 
 CONTRIBUTIONS = 5  # of the features of each item
-
-
-@dataclass(frozen=True)
-class Contribution:
-    """What one feature adds to an item's score, as log odds."""
-
-    feature: str
-    value: float | None  # of the feature, None where missing
-    effect: float
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One recommended item; `rank` counts from 1."""
-
-    item_id: str
-    title: str
-    score: float
-    rank: int
-    sources: tuple[str, ...]
-    reason: str
-    placed_by: str | None = None  # the rule thanks to which it is shown, where its score alone would not do
-    contributions: tuple[Contribution, ...] = ()  # the largest, where they were asked for
 
 
 @dataclass(frozen=True)
@@ -129,38 +106,11 @@ def ordered(
     return Ranking(candidates, scores=scores, newcomers=new, **vars(found))
 
 
-def top_seller_slots(
-    release: Release, who: Shopper, k: int, task: str, basket: Positions
-) -> tuple[Slot, ...]:
-    """The fallback that needs no store and no ranker: the legacy top sellers, under the same rules.
-
-    Without scores in log odds nothing is boosted, and without a shopper there is no newcomer to try.
-    """
-    popularity, catalogue, marked = release.arrays["popularity"], release.catalogue, rules.marks(release)
-    allowed = marked.wanted & marked.earning
-    if task == "discover":
-        allowed[who.past.items] = False
-    items = best(popularity, 5 * k + len(basket), among=allowed)
-    sold = np.ones(len(items), dtype=bool)
-    kept, _ = rules.apply(items, sold, catalogue, k, release.rules, basket, marked)
-    order = diverse(kept, items, catalogue, k, release.rules)
-    return tuple(
-        Slot(
-            item_id=str(catalogue.item_ids[item]),
-            title=str(catalogue.titles[item]),
-            score=float(popularity[item]),
-            rank=rank,
-            sources=("top_sellers",),
-            reason="A top seller of the last four weeks",
-            placed_by=None if row in kept[:k] else "diversity",
-        )
-        for rank, (row, item) in enumerate(zip(order[:k], items[order[:k]], strict=True), start=1)
-    )
-
-
 def slots_of(release: Release, who: Shopper, ranking: Ranking, k: int) -> tuple[Slot, ...]:
     """The first `k` of a ranking, with titles and reasons."""
     catalogue, candidates, new = release.catalogue, ranking.candidates, ranking.newcomers
+    page = ranking.order[:k]
+    bought = np.isin(candidates.items[page], who.past.items)
     return tuple(
         Slot(
             item_id=str(catalogue.item_ids[candidates.items[row]]),
@@ -172,8 +122,9 @@ def slots_of(release: Release, who: Shopper, ranking: Ranking, k: int) -> tuple[
             if rank == k and new is not None and new[row]
             else reason(release, who, candidates, int(row)),
             placed_by=ranking.placed_by.get(int(row)),
+            bought_before=bool(before),
         )
-        for rank, row in enumerate(ranking.order[:k], start=1)
+        for rank, (row, before) in enumerate(zip(page, bought, strict=True), start=1)
     )
 
 
@@ -245,6 +196,11 @@ def personal(
     return slots, ranking.turned_away
 
 
+def by_rule(release: Release, who: Shopper, name: str, asked: Asked) -> tuple[Slot, ...]:
+    """Slots by one of the legacy rules."""
+    return legacy_slots(release, who, name, asked.k, asked.task, positions(release, asked.session.basket))
+
+
 def recommend(
     release: Release,
     features: Reader,
@@ -256,9 +212,11 @@ def recommend(
     session: Session | None = None,
     explain: bool = False,
     budget_ms: float = BUDGET_MS,
+    legacy: str | None = None,
 ) -> Recommendation:
     """Answer one request; with `explain` each item has the features that moved its score most.
 
+    With `legacy`, the name of a legacy rule, that answers instead of candidates and ranker.
     What cannot be had within `budget_ms` is done without, rung by rung, and `degraded` says what and why:
     item features as of the last read, then the pool's order instead of the ranker's, then top sellers, which
     are also for an unknown user who does nothing yet. Raises ValueError for a task other than "all" and
@@ -273,18 +231,21 @@ def recommend(
         strange = str(error)
     watch.lap("user")
     who = interested(shopper(row, release, now), release, asked.session)
-    if row is not None or who.interest is not None:
+    newest = row.get("event_timestamp") if row else None
+    if legacy is not None and row is not None:
+        found = replace(found, slots=by_rule(release, who, legacy, asked), feature_time=newest)
+        watch.lap("legacy")
+        strange = "no item passed the rules"
+    elif legacy is None and (row is not None or who.interest is not None):
         if features.late() is not None:
             lost.add("features are out of date (run `endcap materialize`)", "as of the newest")
         if row is None and strange != "unknown user":
             lost.add(strange, "by this visit alone")
         slots, turned_away = personal(release, features, who, asked, watch, lost)
-        newest = row.get("event_timestamp") if row else None
         found = replace(found, slots=slots, turned_away=turned_away, feature_time=newest)
         strange = "no item passed the rules"
     if not found.slots:
         lost.add(strange, "top sellers")
-        basket = positions(release, asked.session.basket)
-        found = replace(found, slots=top_seller_slots(release, who, k, task, basket))
+        found = replace(found, slots=by_rule(release, who, "top_sellers", asked))
         watch.lap("fallback")
     return replace(found, degraded=tuple(lost.reasons), stages_ms=watch.stages_ms)

@@ -7,34 +7,39 @@
 beside them. No TensorFlow and no Feast: towers are arrays, features packed rows.
 """
 
+import asyncio
 import gc
 import logging
 import sqlite3
 import uuid
 from pathlib import Path
-from time import perf_counter, time
+from time import perf_counter
 from typing import Any
 
 import bentoml
 
 from bentos import metrics
 from bentos.api_models import RecommendAnswer, RecommendRequest, WhyNotAnswer, WhyNotRequest
+from bentos.arms import Arms, Engine, experiments_in_force, releases_of, rule_variants
 from bentos.blas import use_one_blas_thread
 from bentos.body_limit import BodyLimit
 from bentos.event_log import EventLog
+from bentos.experiments import ExperimentError
+from bentos.exposure_log import Exposure, ExposureLog
+from bentos.followed_files import state_of
+from bentos.group_commit import GroupCommit
 from bentos.intake import Intake
 from bentos.json_only import JsonOnly
 from bentos.ladder import FeaturesUnavailableError
 from bentos.live_rows import LiveRows
-from bentos.live_rules import LiveRules, operator_rules, state_of
+from bentos.live_rules import LiveRules, operator_rules
 from bentos.online import EVENTS, RECOMMEND, online_app
 from bentos.online_features import OnlineFeatures
 from bentos.openapi import Described
-from bentos.recommend import Slot, recommend
+from bentos.recommend import recommend
 from bentos.release import (
     Release,
     ReleaseError,
-    clock,
     current_tag,
     load_catalogue,
     load_stored,
@@ -42,28 +47,34 @@ from bentos.release import (
     read_manifest,
     stored_model,
 )
+from bentos.rule_file import checked_against
 from bentos.rule_parameters import RulesError
 from bentos.session import LASTS_S, LENGTH, session_of
+from bentos.shop_clock import ShopClock
+from bentos.slots import Slot
 from bentos.why_not import why_not
 from feature_repo.settings import Settings
+from feature_repo.stores.packed.instants import microseconds
 from feature_repo.stores.packed.opened import open_rows
 
 log = logging.getLogger("bentoml.endcap")
 WRITE_S = 1.0  # for the store to take a purchase; later it is tried again
+EXPOSE_S = 0.1  # for an exposure to be on the disk before its answer goes out
 
 
 def release_tag(settings: Settings) -> str:
     """The release to serve: the current one, or in a Bento, whose sources lie in its `src`, the packed one.
 
     BentoML tells a BentoMLException in one line, and starts no worker that could only fail again: with a
-    release or an operator's rules that cannot be used.
+    release or an operator's rules or experiments that cannot be used.
     """
     try:
         tag = packed_tag(Path(__file__).parents[2]) or current_tag(settings)
         model = stored_model(tag)
         check_rules(settings.rules_file, Path(model.path))
+        check_experiments(settings, Path(model.path))
         return str(model.tag)
-    except (ReleaseError, RulesError) as error:
+    except (ReleaseError, RulesError, ExperimentError) as error:
         raise bentoml.exceptions.BentoMLException(str(error)) from error
 
 
@@ -72,6 +83,15 @@ def check_rules(path: Path, release: Path) -> None:
     if state_of(path) is not None:
         item_features = read_manifest(release)["features"]["item"]
         operator_rules(path, load_catalogue(release), item_features)
+
+
+def check_experiments(settings: Settings, release: Path) -> None:
+    """Nothing, or an error for experiments that cannot be used with the release in a folder."""
+    experiments = experiments_in_force(settings)
+    folders = [release, *(Path(stored_model(tag).path) for tag in sorted(releases_of(experiments)))]
+    for rules in rule_variants(experiments, settings.experiments_file.parent).values():
+        for folder in folders:
+            checked_against(rules, load_catalogue(folder), read_manifest(folder)["features"]["item"])
 
 
 class Rehearsal:
@@ -113,21 +133,33 @@ class Endcap:
         self.settings = Settings.from_environment()
         self.blas, self.reached = use_one_blas_thread(), False
         self.rules = LiveRules(load_stored(self.model), self.settings.rules_file)
-        self.features = OnlineFeatures(self.settings, self.release, lambda: clock(self.release))
+        self.clock = ShopClock(self.release, replay=self.settings.replay)
+        self.features = OnlineFeatures(self.settings, self.release, self.clock.now)
+        self.arms = Arms(self.settings, Engine(self.rules, self.features), self.engine_of)
+        self.exposures = GroupCommit(ExposureLog(self.settings.exposure_log).append)
         self.events = EventLog(self.settings.event_log)
         writer = open_rows(self.settings, timeout_s=WRITE_S, read_only=False, create=False)
-        self.intake = Intake(self.events, LiveRows(writer, self.events), lambda: clock(self.release))
+        self.intake = Intake(self.events, LiveRows(writer, self.events), self.clock)
         self.warm_up()
         self.intake.catch_up()
         metrics.serving(self.release.tag)
         online.state.answer, online.state.intake = self.answer, self.intake
-        online.state.release = self.release
+        online.state.release, online.state.clock = self.release, self.clock
         self.rules.watch()
+        self.arms.watch()
 
     @property
     def release(self) -> Release:
         """The release under the rules in force now."""
         return self.rules.release
+
+    def engine_of(self, tag: str) -> Engine:
+        """Another release, for an arm, warm and with its rules followed."""
+        rules = LiveRules(load_stored(stored_model(tag)), self.settings.rules_file)
+        features = OnlineFeatures(self.settings, rules.release, self.clock.now)
+        self.rehearse(rules.release, features)
+        rules.watch()
+        return Engine(rules, features)
 
     def warm_up(self) -> None:
         """Open the store, answer each task once, and freeze what is alive: the p99 is garbage collection."""
@@ -136,12 +168,15 @@ class Endcap:
             self.features.check()
         except FeaturesUnavailableError as error:
             state = str(error)
-        for task in self.release.rankers:
-            rehearsal = Rehearsal(self.features, self.release)
-            recommend(self.release, rehearsal, "", k=10, task=task, now=clock(self.release))
+        self.rehearse(self.release, self.features)
         gc.collect()
         gc.freeze()
         log.info("release %s as of %s, features: %s", self.release.tag, self.release.manifest["as_of"], state)
+
+    def rehearse(self, release: Release, features: OnlineFeatures) -> None:
+        """Answer each task once."""
+        for task in release.rankers:
+            recommend(release, Rehearsal(features, release), "", k=10, task=task, now=self.clock.now())
 
     def __is_ready__(self) -> bool:
         """Models are loaded, or nobody could ask, and the store has been reached.
@@ -153,12 +188,15 @@ class Endcap:
         return self.reached
 
     @bentoml.api(route="/recommend")  # type: ignore[untyped-decorator]
-    def recommend(self, request: RecommendRequest, /) -> RecommendAnswer:
+    async def recommend(self, request: RecommendRequest, /) -> RecommendAnswer:
         """Recommend `k` items to one user.
 
         An unknown user or a store that cannot be read is answered with top sellers, and `degraded` says so.
         """
-        return RecommendAnswer(**self.answer(request))
+        try:
+            return RecommendAnswer(**await self.answer(request))
+        except ExperimentError as error:
+            raise bentoml.exceptions.InvalidArgument(f"arms: {error}") from error
 
     @bentoml.api(route="/why-not")  # type: ignore[untyped-decorator]
     def why_not(self, request: WhyNotRequest, /) -> WhyNotAnswer:
@@ -172,7 +210,7 @@ class Endcap:
                 request.item_id,
                 k=request.k,
                 task=request.task,
-                now=clock(self.release),
+                now=self.clock.now(),
                 session=session_of(recent),
             )
         except FeaturesUnavailableError as error:
@@ -182,40 +220,71 @@ class Endcap:
     def recent(self, user_id: str) -> list[tuple[str, str]]:
         """What the user did in this visit; nothing where the log cannot be read now."""
         try:
-            return self.events.recent(user_id, since_s=time() - LASTS_S, n=LENGTH)
+            return self.events.recent(user_id, since_s=self.clock.wall_s() - LASTS_S, n=LENGTH)
         except sqlite3.Error as error:
             log.warning("the log of events cannot be read: %s", error)
             return []
 
-    def answer(self, request: RecommendRequest) -> dict[str, Any]:
-        """The fields of a RecommendAnswer: the same on every route."""
-        began, now = perf_counter(), clock(self.release)
+    async def answer(self, request: RecommendRequest) -> dict[str, Any]:
+        """The fields of a RecommendAnswer: the same on every route.
+
+        ExperimentError for a forced arm that is not there.
+        """
+        began, now, request_id = perf_counter(), self.clock.now(), uuid.uuid4().hex
+        variant = self.arms.of(request.user_id, now, request.arms)
         recent = self.recent(request.user_id)
         found = recommend(
-            self.release,
-            self.features,
+            variant.release,
+            variant.features,
             request.user_id,
             k=request.k,
             task=request.task,
             now=now,
             session=session_of(recent, request.basket, request.clicked),
             explain=request.explain,
+            legacy=variant.legacy,
         )
-        seconds = perf_counter() - began
-        metrics.answered(found, seconds, now)
+        latency_ms = round((perf_counter() - began) * 1e3, 3)
+        metrics.answered(found, latency_ms / 1e3, now)
+        exposure = Exposure(request_id, found, request.k, microseconds(now), latency_ms, variant.assigned)
+        degraded = list(found.degraded)
+        if not await self.expose(exposure):
+            degraded.append("the log of exposures cannot be written now: the answer counts in no experiment")
         return {
-            "request_id": uuid.uuid4().hex,
+            "request_id": request_id,
             "user_id": found.user_id,
             "task": found.task,
             "release": found.release,
             "rules": found.rules,
             "items": [item_of(slot) for slot in found.slots],
-            "degraded": list(found.degraded),
+            "arms": dict(variant.assigned.arms),
+            "degraded": degraded,
             "feature_time": found.feature_time,
             "turned_away": dict(found.turned_away),
-            "latency_ms": round(seconds * 1e3, 3),
+            "latency_ms": latency_ms,
             "stages_ms": dict(found.stages_ms),
         }
+
+    async def expose(self, exposure: Exposure) -> bool:
+        """Log an answer: on the disk before it is given where an experiment is to learn from it.
+
+        False where that could not be done in time: it costs no answer, but the experiment may lack it.
+        """
+        kept = self.exposures.put(exposure)
+        kept.add_done_callback(noted)
+        if not exposure.assigned.arms:
+            return True
+        metrics.exposed(exposure.assigned.arms)
+        await asyncio.wait([kept], timeout=EXPOSE_S)
+        return kept.done() and kept.exception() is None
+
+
+def noted(kept: "asyncio.Future[None]") -> None:
+    """Count an answer that was kept, or could not be."""
+    error = kept.exception()
+    metrics.exposures("lost" if error else "kept", 1)
+    if error:
+        log.warning("an exposure cannot be kept: %s", error)
 
 
 def item_of(slot: Slot) -> dict[str, Any]:

@@ -6,6 +6,7 @@ The environment is read once, at the edge (`Settings.from_environment`), and pas
     ENDCAP_STATE     folder of tables, features, stores and releases' pointer (default: state)
     ENDCAP_REPORTS   folder of reports (default: reports)
     ENDCAP_THREADS   threads that one step may use (default: the machine's cores)
+    ENDCAP_REPLAY    1 for a server of a replay, whose clock may be set (default: 0)
     FEAST_FS_YAML_FILE_PATH   which feature_store.yaml: Feast's own variable, for its commands too
 
 The default folders lie in the project's root, also when a command runs in a folder below it, as Feast's
@@ -35,6 +36,7 @@ class Settings:
     profile: str = "embedded"
     threads: int = 2
     feature_store: Path = FEATURE_STORE
+    replay: bool = False
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
@@ -44,10 +46,13 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """Read the four variables above; a missing one takes its default."""
+        """Read the variables above; a missing one takes its default."""
         threads = environ.get("ENDCAP_THREADS", "")
         if threads and not threads.isdecimal():
             raise SettingsError(f"ENDCAP_THREADS is {threads!r}; use a whole number from 1")
+        replay = environ.get("ENDCAP_REPLAY") or "0"
+        if replay not in ("0", "1"):
+            raise SettingsError(f"ENDCAP_REPLAY is {replay!r}; use 0 or 1")
         root = project_root(Path.cwd())
         return cls(
             state=Path(environ.get("ENDCAP_STATE") or root / "state").absolute(),
@@ -55,6 +60,7 @@ class Settings:
             profile=environ.get("ENDCAP_PROFILE") or "embedded",
             threads=int(threads) if threads else os.cpu_count() or 2,
             feature_store=Path(environ.get("FEAST_FS_YAML_FILE_PATH") or FEATURE_STORE).absolute(),
+            replay=replay == "1",
         )
 
     def table(self, name: str) -> Path:
@@ -89,6 +95,21 @@ class Settings:
     def event_log(self) -> Path:
         """What shoppers did, as the service was told."""
         return self.state / "events.db"
+
+    @property
+    def exposure_log(self) -> Path:
+        """What shoppers were shown, and by which arm."""
+        return self.state / "exposures.db"
+
+    @property
+    def experiments_file(self) -> Path:
+        """Which experiments run: an operator's."""
+        return self.state / "experiments.yaml"
+
+    @property
+    def rollouts_file(self) -> Path:
+        """How far rollouts have come: written by `endcap rollout`, over what the experiments' file says."""
+        return self.state / "rollouts.json"
 
     @property
     def current_release(self) -> Path:

@@ -81,6 +81,18 @@ def environment(state, bentoml_home):
     return {**inherited, **here}
 
 
+class StillClock:
+    """A shop's clock that stands at NOW, while visits end by the wall's."""
+
+    def now(self):
+        """NOW."""
+        return NOW
+
+    def wall_s(self):
+        """Seconds since 1970."""
+        return time.time()
+
+
 def installed(tmp_path_factory):
     """The shop, installed once for all tests of one run; a fixture of each module that serves it."""
     return _installed(tmp_path_factory.getbasetemp() / "served-shop")

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from bentos.event_log import Basket, Event, EventLog, EventLogError
+from bentos.durable_log import LogError
+from bentos.event_log import Basket, Event, EventLog
 
 NOW_US, ARRIVED_S = 1_000_000, 50.0
 
@@ -111,7 +112,7 @@ def test_a_file_that_is_no_log_is_named(tmp_path):
     """Nothing is overwritten: the message says to move it away."""
     path = tmp_path / "events.db"
     path.write_bytes(b"something else" * 99)
-    with pytest.raises(EventLogError, match=r"events\.db cannot be used as a log of events .*move it away"):
+    with pytest.raises(LogError, match=r"events\.db cannot be used as a log of events .*move it away"):
         EventLog(path)
     assert path.read_bytes() == b"something else" * 99
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 import served_shop
-from served_shop import NOW
+from served_shop import NOW, StillClock
 
 from bentos.event_log import Basket, Event, EventLog
 from bentos.intake import Intake
@@ -30,7 +30,7 @@ def intake(shop, tmp_path):
     settings.state.mkdir()
     shutil.copy(shop.settings.online_store, settings.online_store)
     log = EventLog(settings.event_log)
-    yield Intake(log, LiveRows(open_rows(settings, read_only=False, create=False), log), lambda: NOW)
+    yield Intake(log, LiveRows(open_rows(settings, read_only=False, create=False), log), StillClock())
     log.close()
 
 

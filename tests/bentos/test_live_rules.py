@@ -9,7 +9,8 @@ import pytest
 from prometheus_client import REGISTRY
 from tiny_release import NOW, InMemory, user_row
 
-from bentos.live_rules import EVERY_S, SETTLES_S, LiveRules
+from bentos.followed_files import EVERY_S, SETTLES_S
+from bentos.live_rules import LiveRules
 from bentos.recommend import recommend
 from bentos.rule_file import hash_of
 from bentos.rule_parameters import RulesError, checked_rules

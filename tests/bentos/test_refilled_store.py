@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import served_shop
-from served_shop import NOW, USERS
+from served_shop import NOW, USERS, StillClock
 
 from bentos.event_log import Event, EventLog
 from bentos.intake import Intake
@@ -200,7 +200,7 @@ def test_one_odd_row_stops_nobody_else(settings, shop, caplog):
     with pytest.raises(FeaturesUnavailableError, match="another schema"):
         reader.read_user("odd")
     assert reader.read_user(BUYER)["history_items"]
-    intake = Intake(log, LiveRows(rows, log), lambda: NOW)
+    intake = Intake(log, LiveRows(rows, log), StillClock())
     bought = [[Event(f"e{who}", "purchase", who, ITEM, 1.0)] for who in ("odd", BUYER)]
     assert intake.commit(bought) == [(1, False), (1, False)]
     assert log.pending() == ["odd"]

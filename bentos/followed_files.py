@@ -1,0 +1,63 @@
+"""Files that operators change while the service runs: looked at every second, taken when they have settled.
+
+Write a file aside and rename it: a half-written one may be valid by chance, and all that is done against it
+here is to wait until it stays the same for a moment.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from pathlib import Path
+from threading import Event, Thread
+
+log = logging.getLogger("bentoml.endcap")
+EVERY_S, SETTLES_S = 1.0, 0.25  # between looks; that the files stay the same before they are read
+State = tuple[int, ...] | None  # of a file: time of change in ns, bytes, inode; None where there is none
+
+
+def state_of(path: Path) -> State:
+    """What tells one content of a file from another without reading it."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:  # not the same as no file: reading it will say why
+        return (error.errno or 0,)
+    return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+class FollowedFiles(ABC):
+    """Calls `take` when one of some files came, changed or went; what they are now counts as taken."""
+
+    def __init__(self, *paths: Path) -> None:
+        self._paths, self._stopped = paths, Event()
+        self._seen = self._state()
+
+    @abstractmethod
+    def take(self) -> None:
+        """Read the files, and keep what was valid last where they are not."""
+
+    def _state(self) -> list[State]:
+        return [state_of(path) for path in self._paths]
+
+    def look(self, settles_s: float = SETTLES_S) -> None:
+        """Take the files if one is another than last time and all stay the same for so many seconds."""
+        found = self._state()
+        if found == self._seen or self._stopped.wait(settles_s) or self._state() != found:
+            return
+        self._seen = found
+        self.take()
+
+    def watch(self) -> None:
+        """Look every second from a thread that ends with the process, or with `stop`."""
+        Thread(target=self._watch, name=self._paths[0].stem, daemon=True).start()
+
+    def stop(self) -> None:
+        """Look no longer."""
+        self._stopped.set()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(EVERY_S):
+            try:
+                self.look()
+            except Exception:  # whatever a file holds, the next one is to be read
+                log.exception("%s cannot be read; what was valid last stays in force", self._paths[0].name)

@@ -1,0 +1,39 @@
+"""What time it is in the shop: now, the instant of a recording, or where a replay of one has come to."""
+
+from datetime import UTC, datetime
+from threading import Lock
+
+from bentos.release import Release, clock
+
+
+class ClockError(ValueError):
+    """The clock cannot be set so; the message says why."""
+
+
+class ShopClock:
+    """The clock of one worker. Only a replay may set it, and never back."""
+
+    def __init__(self, release: Release, *, replay: bool = False) -> None:
+        self._release, self._replay, self._lock = release, replay, Lock()
+        self._set: datetime | None = None
+
+    def now(self) -> datetime:
+        """The shop's time, with its zone."""
+        return self._set or clock(self._release)
+
+    def wall_s(self) -> float:
+        """Seconds since 1970 by which visits end: the wall's, and the shop's where a replay sets it."""
+        return (self._set or datetime.now(UTC)).timestamp()
+
+    def set(self, instant: datetime) -> None:
+        """Move on; ClockError outside a replay, without a zone, and for a time that has passed."""
+        if not self._replay:
+            raise ClockError("only a replay sets the clock; start the server with ENDCAP_REPLAY=1")
+        if instant.tzinfo is None:
+            raise ClockError(f"{instant.isoformat()} has no time zone; add one, such as Z")
+        with self._lock:
+            if instant < self.now():
+                raise ClockError(
+                    f"{instant.isoformat()} has passed; the clock is at {self.now().isoformat()}"
+                )
+            self._set = instant
