@@ -89,9 +89,7 @@ def routes() -> dict[str, Any]:
     return {
         "/online/recommend": {"post": recommended | taken(RecommendRequest)},
         "/events": {"post": kept | taken(ShopperEvent, EventBatch)},
-        "/clock": {
-            "put": told("clock", "Move the clock of a replay", ClockSetting, 400) | taken(ClockSetting)
-        },
+        "/clock": {"put": moved | taken(ClockSetting)},
         "/items/{item_id}/similar": {
             "get": {
                 **alike,
