@@ -57,6 +57,8 @@ class Exposure:
             "forced": self.assigned.forced,
             "items": [slot.item_id for slot in slots],
             "scores": [slot.score for slot in slots],
+            "propensities": [1.0 for _ in slots],
+            "explored": [False for _ in slots],
             "bought_before": [slot.bought_before for slot in slots],
         }
 

@@ -201,6 +201,42 @@ def recommend(user: str, k: int, task: str, url: str) -> None:
     click.echo(table(ask(url, user, k=k, task=task)))
 
 
+@endcap.command("export-logs")
+def export_logs() -> None:
+    """Make tables of what the service has logged since the last time: answers, slots, events.
+
+    \b
+    Example:
+      endcap export-logs
+    """
+    from jobs.experiments.logs import run
+
+    click.echo(run(Settings.from_environment()))
+
+
+@endcap.command()
+@click.option("--experiment", "name", required=True, help="Its name in state/experiments.yaml.")
+@click.option("--k", type=click.IntRange(1, 100), default=10, show_default=True, help="Items on a page.")
+@click.option(
+    "--task", type=TASKS, default="all", show_default=True, help="Everything, or only what is new to them."
+)
+@click.option("--trips", "most", type=click.IntRange(min=1), help="Play so many trips; all if not given.")
+@click.option("--every-arm", is_flag=True, help="Show each trip to testers of every arm too, side by side.")
+@click.option("--restart", is_flag=True, help="Forget what was played, and play all again.")
+def replay(name: str, **arguments: Any) -> None:
+    """Play the recorded trips after the release's weeks against a server of its own, and report.
+
+    \b
+    Example:
+      endcap replay --experiment engine
+      endcap replay --experiment engine --trips 2000 --restart
+    """
+    from jobs.experiments import replay as trips
+
+    _heed_termination()
+    click.echo(trips.run(Settings.from_environment(), name, **arguments, say=_to_stderr))
+
+
 @endcap.command()
 @cut_option
 @source_option

@@ -1,0 +1,188 @@
+"""Play recorded trips against a running service, as if they happened now: who gets which arm is its choice.
+
+Each trip of the weeks after the release's, in the order of time: the clock is set to it, the shopper is shown
+a page, a slot counts as clicked where its item is in the trip's basket, and the basket is posted as
+purchases, so features move as they would live; at the end of each week the store is brought up to date. It is
+no experiment: nobody saw the pages, and what is bought is bought whatever they show.
+
+    endcap replay --experiment engine
+"""
+
+import http.client
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from bentos.api_models import MAX_EVENTS
+from bentos.experiments import Experiment, load_experiments
+from feature_repo.settings import Settings
+from feature_repo.shop_calendar import ShopCalendar
+from feature_repo.stores.packed.instants import microseconds
+from jobs.experiments.replay_state import ReplayError, materialize, played_from, prepare
+from jobs.experiments.trips import Trip, recorded_trips
+from jobs.local_server import local_server
+from jobs.pipeline import Say
+from jobs.result import Result
+
+TIMEOUT_S = 30.0
+JSON = {"content-type": "application/json"}
+
+
+@dataclass(frozen=True)
+class Page:
+    """What was shown for a trip."""
+
+    request_id: str
+    item_ids: tuple[str, ...]
+
+
+class Client:
+    """One kept connection to a service."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
+
+    def ask(self, method: str, path: str, body: Any) -> dict[str, Any]:
+        """The answer to a request; ReplayError for none, and for one that says no."""
+        try:
+            self._connection.request(method, path, orjson.dumps(body), JSON)
+            response = self._connection.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise ReplayError(
+                f"No answer to {method} {path} ({error}); run the same command again"
+            ) from error
+        if response.status != 200:
+            raise ReplayError(f"{method} {path} was answered {response.status}: {content[:300]!r}")
+        answer: dict[str, Any] = orjson.loads(content)
+        return answer
+
+
+@dataclass(frozen=True)
+class Player:
+    """Plays trips; with `every_arm`, testers of every arm are shown a page each, to hold them side by side."""
+
+    client: Client
+    experiment: Experiment
+    k: int
+    task: str
+    every_arm: bool = False
+
+    def play(self, trip: Trip, shown: Page | None = None) -> None:
+        """One trip; `shown` is its page where that was answered before a replay was cut off."""
+        self.client.ask("PUT", "/clock", {"now": trip.paid_at})
+        page = shown or self.page(trip.user_id, {})
+        if self.every_arm:
+            for arm in self.experiment.arms:
+                self.page(trip.user_id, {self.experiment.name: arm})
+        events = [*clicks(trip, page), *purchases(trip, page)]
+        for first in range(0, len(events), MAX_EVENTS):
+            self.client.ask("POST", "/events", {"events": events[first : first + MAX_EVENTS]})
+
+    def page(self, user_id: str, arms: dict[str, str]) -> Page:
+        """What a shopper is shown."""
+        body = {"user_id": user_id, "k": self.k, "task": self.task, "arms": arms}
+        answer = self.client.ask("POST", "/online/recommend", body)
+        return Page(answer["request_id"], tuple(item["item_id"] for item in answer["items"]))
+
+
+def clicks(trip: Trip, page: Page) -> Iterator[dict[str, Any]]:
+    """A click for each slot whose item was bought on the trip."""
+    for item in page.item_ids:
+        if item in trip.items:
+            yield event(trip, item, "click", request_id=page.request_id)
+
+
+def purchases(trip: Trip, page: Page) -> Iterator[dict[str, Any]]:
+    """What was bought; of the page's items it is known where they were seen."""
+    for item, paid in trip.items.items():
+        seen = {"request_id": page.request_id} if item in page.item_ids else {}
+        yield event(trip, item, "purchase", amount=max(paid, 0.0), **seen)
+
+
+def event(trip: Trip, item: str, kind: str, **more: Any) -> dict[str, Any]:
+    """An event whose id is the same each time that the trip is played."""
+    event_id = f"{trip.basket_id}/{item}/{kind}"
+    return {"event_id": event_id, "kind": kind, "user_id": trip.user_id, "item_id": item, **more}
+
+
+def played(settings: Settings) -> set[str]:
+    """Baskets whose purchases are in the log."""
+    if not settings.event_log.is_file():
+        return set()
+    with closing(sqlite3.connect(f"{settings.event_log.absolute().as_uri()}?mode=ro", uri=True)) as log:
+        rows = log.execute("SELECT DISTINCT event_id FROM events WHERE kind = 'purchase'")
+        return {event_id.partition("/")[0] for (event_id,) in rows}
+
+
+def page_shown(settings: Settings, trip: Trip) -> Page | None:
+    """The page of a trip that was answered and not played to its end."""
+    if not settings.exposure_log.is_file():
+        return None
+    with closing(sqlite3.connect(f"{settings.exposure_log.absolute().as_uri()}?mode=ro", uri=True)) as log:
+        rows = log.execute(
+            "SELECT request_id, content FROM exposures WHERE user_id = ? AND shown_us = ? ORDER BY seq DESC",
+            (trip.user_id, microseconds(trip.paid_at)),
+        ).fetchall()
+    for request_id, content in rows:
+        told = json.loads(content)
+        if not told["forced"]:
+            return Page(request_id, tuple(told["items"]))
+    return None
+
+
+def run(
+    settings: Settings,
+    name: str,
+    *,
+    k: int = 10,
+    task: str = "all",
+    most: int | None = None,
+    every_arm: bool = False,
+    restart: bool = False,
+    say: Say,
+) -> Result:
+    """Play the recorded trips that were not played yet, `most` of all at most."""
+    started = time.perf_counter()
+    own = prepare(settings, name, restart=restart)
+    experiment = load_experiments(own.experiments_file).named(name)
+    trips = recorded_trips(settings.table("transactions"), after=played_from(settings), most=most)
+    done = played(own)
+    todo = [trip for trip in trips if trip.basket_id not in done]
+    if done:
+        say(f"{len(trips) - len(todo):,} of {len(trips):,} trips were played before")
+    playing = time.perf_counter()
+    if todo:
+        with local_server(own, variables={"ENDCAP_REPLAY": "1"}) as server:
+            player = Player(Client(server.url), experiment, k, task, every_arm)
+            playing = time.perf_counter()
+            before = [trip.paid_at for trip in trips if trip.basket_id in done]
+            play_all(own, player, todo, before[-1] if before else played_from(own))
+    seconds = time.perf_counter() - playing
+    detail = f"of {len(trips):,} trips, {len(todo) / max(seconds, 1e-9):.0f} a second"
+    return Result("replay", len(todo), "trips", own.state, time.perf_counter() - started, detail)
+
+
+def play_all(own: Settings, player: Player, trips: Sequence[Trip], come_to: datetime) -> None:
+    """Play trips in order, and bring the store up to date as each week ends from where it has come to."""
+    from tqdm import tqdm
+
+    calendar = ShopCalendar.load(own.shop_calendar)
+    shown = page_shown(own, trips[0])
+    week = calendar.week_at(come_to)
+    for trip in tqdm(trips, desc="trips", unit="trip", mininterval=1.0, disable=None):
+        now = calendar.week_at(trip.paid_at)
+        if now != week:
+            materialize(own, calendar.end(now - 1))
+            week = now
+        player.play(trip, shown)
+        shown = None

@@ -1,0 +1,101 @@
+"""The state folder of a replay: the installation as of its release, apart from the shop's own.
+
+    state/replays/engine/       current, experiments.yaml, online_store.db, events.db, exposures.db, logs/
+
+Tables and features are links, all else is the replay's: playing trips moves feature rows and fills logs, of
+which the shop's own must not hear. It is built aside and renamed.
+"""
+
+import shutil
+import sys
+import tempfile
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from bentos.experiments import Experiments, load_experiments
+from bentos.release import current_tag, read_manifest, stored_model
+from feature_repo.settings import FEATURE_STORE, Settings
+from jobs.child import run_child
+from jobs.pipeline import environment
+
+LINKED, COPIED = ("tables", "features"), ("current", "registry.db", "rules.yaml")
+MATERIALIZE = (sys.executable, "-m", "jobs.cli", "--with-parent")
+
+
+class ReplayError(RuntimeError):
+    """A replay cannot begin or go on; the message says why and what to do."""
+
+
+def replay_settings(settings: Settings, name: str) -> Settings:
+    """The settings of a replay's processes: embedded, whatever the shop's own online store is."""
+    return replace(
+        settings, state=settings.state / "replays" / name, feature_store=FEATURE_STORE, profile="embedded"
+    )
+
+
+def played_from(settings: Settings) -> datetime:
+    """The instant of the current release: all that it was made of lies before.
+
+    ReplayError where it is not of a recording, whose trips after that are known.
+    """
+    manifest = read_manifest(Path(stored_model(current_tag(settings)).path))
+    if not manifest.get("recorded"):
+        raise ReplayError("The current release is of a shop that goes on; only a recording can be replayed")
+    return datetime.fromisoformat(manifest["as_of"])
+
+
+def experiment_files(settings: Settings, experiments: Experiments) -> dict[str, bytes]:
+    """Contents of the experiments' file and of the rule files that arms name, by name."""
+    arms = (arm for each in experiments.experiments.values() for arm in each.arms.values())
+    names = [settings.experiments_file.name, *sorted({arm.rules for arm in arms if arm.rules})]
+    return {name: (settings.experiments_file.parent / name).read_bytes() for name in names}
+
+
+def prepare(settings: Settings, name: str, *, restart: bool) -> Settings:
+    """The settings of a replay of one experiment, begun now or before, with its store filled.
+
+    ReplayError where the experiments or the release are other ones than when it was begun.
+    """
+    experiments = load_experiments(settings.experiments_file)
+    experiments.named(name)
+    own, files = replay_settings(settings, name), experiment_files(settings, experiments)
+    files["current"] = settings.current_release.read_bytes()
+    if restart:
+        shutil.rmtree(own.state, ignore_errors=True)
+    if own.state.exists():
+        for file, content in files.items():
+            if (own.state / file).read_bytes() != content:
+                raise ReplayError(
+                    f"{file} has changed since the replay of {name} began; give --restart to play all again"
+                )
+        return own
+    own.state.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=own.state.parent) as folder:
+        aside = replace(own, state=Path(folder) / name)
+        fill(settings, aside, files)
+        aside.state.rename(own.state)
+    return own
+
+
+def fill(settings: Settings, aside: Settings, files: dict[str, bytes]) -> None:
+    """Lay out the folder and write its online store."""
+    aside.state.mkdir()
+    for link in LINKED:
+        (aside.state / link).symlink_to(settings.state / link)
+    for file in COPIED:
+        if (settings.state / file).is_file():
+            shutil.copy2(settings.state / file, aside.state / file)
+    for file, content in files.items():
+        (aside.state / file).parent.mkdir(parents=True, exist_ok=True)
+        (aside.state / file).write_bytes(content)
+    materialize(aside, played_from(settings))
+
+
+def materialize(own: Settings, end: datetime) -> None:
+    """Write what was known at an instant to a replay's online store, as the nightly job would."""
+    with tempfile.TemporaryDirectory(prefix="endcap-") as folder:
+        words = ("--result-file", f"{folder}/result.json", "materialize", "--end", end.isoformat())
+        child = run_child([*MATERIALIZE, *words], environment=environment(own))
+    if child.code != 0:
+        raise ReplayError(f"The online store could not be written as of {end.isoformat()}; see above")
