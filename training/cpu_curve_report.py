@@ -11,7 +11,7 @@ from typing import Any
 
 from training.quality_blocks import TASK_NAMES, Record
 from training.quality_plots import COLOURS, INK, PALE, _panels, finish
-from training.quality_report import _columns, _write
+from training.quality_report import _write, aligned
 
 RECALLS = ("recall@10", "recall@20", "recall@100")
 DRAWN = ("recall@10", "recall@100")
@@ -25,7 +25,7 @@ def table(records: Iterable[Record]) -> str:
     for task in dict.fromkeys(r["task"] for r in kept if "task" in r):
         rows = [["candidates", "trees", "CPU ms", *RECALLS, "over what is served, in the same order"]]
         rows += [_row(found) for found in _settings(kept, task).values()]
-        parts.append("\n".join([TASK_NAMES[task], *_columns(rows)]))
+        parts.append("\n".join([TASK_NAMES[task], *aligned(rows)]))
     parts += [
         f"Reading an item's features from the {r['store']} store takes {r['value']:.3f} ms of CPU time more"
         for r in kept

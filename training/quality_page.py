@@ -134,15 +134,15 @@ def _cell(cell: str) -> str:
 
 def _plot(figure: Any) -> str:
     """A figure that a narrow screen scrolls rather than shrinks until nobody can read it."""
-    return f'<div class="wide plot">{_svg(figure)}</div>'
+    return f'<div class="wide plot">{svg(figure)}</div>'
 
 
-def _svg(figure: Any) -> str:
-    """A figure as an SVG element; equal figures give equal text."""
+def svg(figure: Any) -> str:
+    """A figure as an SVG element, without a word on when and with what; equal figures give equal text."""
     from matplotlib import rc_context
 
     text = io.StringIO()
     with rc_context({"svg.hashsalt": "endcap"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
+        figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     _, tag, rest = text.getvalue().partition("<svg")  # without the XML declaration
     return tag + rest

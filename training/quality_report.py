@@ -44,11 +44,12 @@ def table(records: Iterable[Record]) -> str:
 
 
 def _text(block: Block) -> str:
-    lifts = [LIFT_NOTE, *_columns([block.lift_header, *block.lifts])] if block.lifts else []
-    return "\n".join([block.title, *_columns([HEADER, *block.rows]), *lifts])
+    lifts = [LIFT_NOTE, *aligned([block.lift_header, *block.lifts])] if block.lifts else []
+    return "\n".join([block.title, *aligned([HEADER, *block.rows]), *lifts])
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of text in which the cells of a column stand below each other."""
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
