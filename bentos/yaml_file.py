@@ -8,11 +8,27 @@ import yaml
 from bentos.rule_parameters import told
 
 LIMIT = 1_000_000  # bytes: some 50,000 ids
+DEEPEST = 50  # levels; LibYAML recurses, and at some 10,000 its stack ends, and with it the process
 Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # C is ten times quicker, where YAML has it
 
 
 class Loader(Parser):  # type: ignore[misc]
     """Plain YAML in which no key stands twice and an id such as 0012 keeps its zeros."""
+
+    depth = 0
+
+    def descend_resolver(self, parent: Any, index: Any) -> None:
+        """Called before each node; ComposerError below DEEPEST levels."""
+        self.depth += 1
+        if self.depth > DEEPEST:
+            problem = f"more than {DEEPEST} levels in one another"
+            raise yaml.composer.ComposerError(None, None, problem, parent.start_mark)
+        super().descend_resolver(parent, index)
+
+    def ascend_resolver(self) -> None:
+        """Called after each node."""
+        self.depth -= 1
+        super().ascend_resolver()
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         """A mapping, or ConstructorError for the second of two equal keys and for what is no plain key."""
@@ -60,7 +76,8 @@ def read_yaml(path: Path, what: str, *, too_long: str) -> Any:
 
 
 def in_one_line(error: Exception) -> str:
-    """What is wrong, and in which line."""
+    """What is wrong, in a short line, and in which line of the file."""
+    said, where = str(error), ""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        return f"{error.problem} in line {error.problem_mark.line + 1}"
-    return " ".join(str(error).split())
+        said, where = str(error.problem), f" in line {error.problem_mark.line + 1}"
+    return f"{' '.join(said.split()):.200}{where}"
