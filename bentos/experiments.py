@@ -134,6 +134,23 @@ class Guardrail(Part):
     worst: float = Field(ge=0, le=10, allow_inf_nan=False)
 
 
+class RolloutPlan(Part):
+    """By which shares of all users the treatment is rolled out, and what it takes to go on to the next.
+
+    A step lasts `hours` at least, by the shop's clock, until each arm has so many `users`.
+    """
+
+    steps: tuple[Share, ...] = Field(default=(0.01, 0.05, 0.25, 0.5), min_length=1, max_length=20)
+    hours: float = Field(default=24.0, ge=0, le=24 * 90, allow_inf_nan=False)
+    users: int = Field(default=100, ge=2, le=10**9)
+
+    @model_validator(mode="after")
+    def _grows(self) -> Self:
+        if list(self.steps) != sorted(set(self.steps)) or self.steps[0] <= 0:
+            raise ValueError(f"steps are {list(self.steps)}; use shares above 0, each above the one before")
+        return self
+
+
 class Experiment(Part):
     """One experiment; its name is its key in the file."""
 
@@ -149,6 +166,8 @@ class Experiment(Part):
     guardrails: tuple[Guardrail, ...] = Field(default=(), max_length=10)
     window_hours: float = Field(default=24.0, gt=0, le=24 * 90, allow_inf_nan=False)
     alpha: float = Field(default=0.05, gt=0, le=0.5, allow_inf_nan=False)
+    lift: float = Field(default=0.05, gt=0, le=10, allow_inf_nan=False)  # the least worth finding
+    rollout: RolloutPlan | None = None
     settled: Name | None = None  # the arm that all users of its slice get from now on: no experiment any more
 
     @model_validator(mode="after")
@@ -164,10 +183,19 @@ class Experiment(Part):
             raise ValueError(f"end {self.end.isoformat()} is not after start {self.start.isoformat()}")
         if self.slice[0] >= self.slice[1]:
             raise ValueError(f"slice is {list(self.slice)}; use [from, to] with from below to")
+        if self.rollout is not None:
+            self._can_roll_out(self.rollout)
         metrics = [each.metric for each in self.guardrails]
         if len(set(metrics)) < len(metrics):
             raise ValueError("two guardrails have the same metric; keep the stricter one")
         return self
+
+    def _can_roll_out(self, plan: RolloutPlan) -> None:
+        if len(self.arms) != 2:
+            raise ValueError(f"a rollout is of one arm over the control; there are {len(self.arms)} arms")
+        most = self.arms[self.treatments[0]].share
+        if plan.steps[-1] > most + SHARES_SUM:
+            raise ValueError(f"rollout.steps go up to {plan.steps[-1]:g}; the treatment's share is {most:g}")
 
     @property
     def treatments(self) -> tuple[str, ...]:
@@ -246,6 +274,8 @@ class Experiments(Part):
 
 def load_experiments(path: Path) -> Experiments:
     """Read and check an experiment file; ExperimentError in one line where it cannot be used."""
+    if not path.exists():
+        raise ExperimentError(f"{path} is not there, so no experiment runs; copy bentos/experiments.yaml to it")
     try:
         content = read_yaml(path, "experiments", too_long="take out those that have ended")
         return Experiments.model_validate(content if content is not None else {})

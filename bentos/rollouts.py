@@ -3,7 +3,8 @@
     {"engine": {"ramp": 0.05, "settled": null}}
 
 The file says for an experiment how many of its users are in it by now or, once decided, which arm all get.
-What it says stands over the experiments' file, so that a stop needs nobody to edit that.
+What it says stands over the experiments' file, so that a stop needs nobody to edit that. An experiment that
+is to be rolled out has no users before it stands in here.
 """
 
 import json
@@ -55,7 +56,10 @@ def rolled_out(experiments: Experiments, rollouts: Mapping[str, Rollout]) -> Exp
 
     ExperimentError for an arm that an experiment does not have.
     """
-    changed = dict(experiments.experiments)
+    changed = {
+        name: each if each.rollout is None or each.settled else each.model_copy(update={"ramp": 0.0})
+        for name, each in experiments.experiments.items()
+    }
     for name, rollout in rollouts.items():
         if name not in changed:
             continue
@@ -63,7 +67,7 @@ def rolled_out(experiments: Experiments, rollouts: Mapping[str, Rollout]) -> Exp
         if rollout.settled is not None and rollout.settled not in arms:
             raise ExperimentError(
                 f"the rollout of {name} has settled for {rollout.settled!r}, which is none of its arms"
-                f" ({', '.join(arms)}); start it again with `endcap rollout {name} --restart`"
+                f" ({', '.join(arms)}); give the experiment another name, and the rollout begins anew"
             )
         changed[name] = changed[name].model_copy(update=rollout.model_dump())
     return experiments.model_copy(update={"experiments": changed})
