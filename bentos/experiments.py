@@ -31,24 +31,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Self
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from bentos.file_parts import Instant, Name, Number, Part, Share, first_of, one_of
 from bentos.legacy_rules import LEGACY_RULES
 from bentos.yaml_file import YamlFileError, read_yaml
 
 SHARES_SUM = 1e-9  # how far shares may be from adding up to 1
-NAME = r"^[a-z][a-z0-9_]{0,63}$"
-Name = Annotated[str, StringConstraints(pattern=NAME)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class ExperimentError(ValueError):
@@ -81,28 +70,16 @@ _METRICS = (
     Metric("degraded", "degraded", "answers", "answers that were degraded", "share", more_is_better=False),
 )
 METRICS: Mapping[str, Metric] = MappingProxyType({each.name: each for each in _METRICS})
-MetricName = Annotated[str, AfterValidator(lambda name: _one_of(name, METRICS, "metric"))]
-LegacyName = Annotated[str, AfterValidator(lambda name: _one_of(name, LEGACY_RULES, "legacy rule"))]
-
-
-def _one_of(name: str, known: Mapping[str, Any], what: str) -> str:
-    if name not in known:
-        raise ValueError(f"{name!r} is no {what}; use {', '.join(known)}")
-    return name
-
-
-class Part(BaseModel):
-    """A part of the file: what it does not know is refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+MetricName = Annotated[str, AfterValidator(lambda name: one_of(name, METRICS, "metric"))]
+LegacyName = Annotated[str, AfterValidator(lambda name: one_of(name, LEGACY_RULES, "legacy rule"))]
 
 
 class Exploration(Part):
     """How an arm samples its last slots: `bentos.exploration`."""
 
-    slots: int = Field(ge=1, le=10)
-    temperature: float = Field(gt=0, le=100, allow_inf_nan=False)
-    pool: int = Field(default=20, ge=2, le=100)
+    slots: int = Field(strict=True, ge=1, le=10)
+    temperature: Number = Field(gt=0, le=100)
+    pool: int = Field(default=20, strict=True, ge=2, le=100)
 
 
 class Arm(Part):
@@ -131,7 +108,7 @@ class Guardrail(Part):
     """A metric that may not get worse by more than `worst`, as a share of the control's."""
 
     metric: MetricName
-    worst: float = Field(ge=0, le=10, allow_inf_nan=False)
+    worst: Number = Field(ge=0, le=10)
 
 
 class RolloutPlan(Part):
@@ -141,7 +118,7 @@ class RolloutPlan(Part):
     """
 
     steps: tuple[Share, ...] = Field(default=(0.01, 0.05, 0.25, 0.5), min_length=1, max_length=20)
-    hours: float = Field(default=24.0, ge=0, le=24 * 90, allow_inf_nan=False)
+    hours: Number = Field(default=24.0, ge=0, le=24 * 90)
     users: int = Field(default=100, ge=2, le=10**9)
 
     @model_validator(mode="after")
@@ -159,14 +136,14 @@ class Experiment(Part):
     arms: dict[Name, Arm] = Field(min_length=2, max_length=10)
     control: Name
     primary: MetricName
-    start: AwareDatetime
-    end: AwareDatetime | None = None
+    start: Instant
+    end: Instant | None = None
     ramp: Share = 1.0
     slice: tuple[Share, Share] = (0.0, 1.0)
     guardrails: tuple[Guardrail, ...] = Field(default=(), max_length=10)
-    window_hours: float = Field(default=24.0, gt=0, le=24 * 90, allow_inf_nan=False)
-    alpha: float = Field(default=0.05, gt=0, le=0.5, allow_inf_nan=False)
-    lift: float = Field(default=0.05, gt=0, le=10, allow_inf_nan=False)  # the least worth finding
+    window_hours: Number = Field(default=24.0, gt=0, le=24 * 90)
+    alpha: Number = Field(default=0.05, gt=0, le=0.5)
+    lift: Number = Field(default=0.05, gt=0, le=10)  # the least worth finding
     rollout: RolloutPlan | None = None
     settled: Name | None = None  # the arm that all users of its slice get from now on: no experiment any more
 
@@ -174,7 +151,7 @@ class Experiment(Part):
     def _adds_up(self) -> Self:
         total = sum(arm.share for arm in self.arms.values())
         if abs(total - 1) > SHARES_SUM:
-            raise ValueError(f"the arms' shares add up to {total:.6g}; make that 1")
+            raise ValueError(f"the arms' shares add up to {total:.12g}; make that 1")
         if self.control not in self.arms:
             raise ValueError(f"control is {self.control!r}; use one of the arms {', '.join(self.arms)}")
         if self.settled is not None and self.settled not in self.arms:
@@ -220,7 +197,7 @@ class Experiment(Part):
 class Layer(Part):
     """Experiments that share users out; `holdout` is the share of all users that are in none of them."""
 
-    holdout: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
+    holdout: Number = Field(default=0.0, ge=0, lt=1)
 
 
 class Experiments(Part):
@@ -236,17 +213,20 @@ class Experiments(Part):
         if not isinstance(content, dict) or not isinstance(content.get("experiments"), dict):
             return content
         named = {
-            name: {**each, "name": name} if isinstance(each, dict) else each
+            name: {"name": name, **each} if isinstance(each, dict) else each
             for name, each in content["experiments"].items()
         }
         return {**content, "experiments": named}
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
-        for each in self.experiments.values():
+        for name, each in self.experiments.items():
+            place = f"experiments.{name}"
+            if each.name != name:
+                raise ValueError(f"{place}.name is {each.name!r}; take it out, as the key is the name")
             if each.layer not in self.layers:
                 known = ", ".join(self.layers) or "none yet"
-                raise ValueError(f"{each.name}.layer is {each.layer!r}; use one under layers ({known})")
+                raise ValueError(f"{place}.layer is {each.layer!r}; use one under layers ({known})")
         for problem in self._overlaps():
             raise ValueError(problem)
         return self
@@ -277,14 +257,10 @@ def load_experiments(path: Path) -> Experiments:
     if not path.exists():
         raise ExperimentError(f"{path} is not there, so no experiment runs; copy bentos/experiments.yaml to it")
     try:
-        content = read_yaml(path, "experiments", too_long="take out those that have ended")
-        return Experiments.model_validate(content if content is not None else {})
+        return Experiments.model_validate(
+            read_yaml(path, "experiments", too_long="take out those that ended")
+        )
     except YamlFileError as error:
         raise ExperimentError(str(error)) from error
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(str(each) for each in found["loc"])
-        said = found["msg"].removeprefix("Value error, ")
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        value = f" is {found['input']!r:.60}" if where and not isinstance(found["input"], dict) else ""
-        raise ExperimentError(f"{path}: {where}{value}: {said}{more}".replace(": :", ":")) from error
+        raise ExperimentError(f"{path}: {first_of(error)}") from error

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from bentos.experiments import ExperimentError, Experiments, Name, Part, Share
+from bentos.experiments import ExperimentError, Experiments
+from bentos.file_parts import Name, Part, Share, first_of
 
 
 class Rollout(Part):
@@ -34,7 +35,7 @@ def load_rollouts(path: Path) -> dict[str, Rollout]:
     except FileNotFoundError:
         return {}
     except (OSError, ValidationError) as error:
-        said = " ".join(str(error).split())[:200]
+        said = first_of(error) if isinstance(error, ValidationError) else error.strerror
         raise ExperimentError(
             f"{path} cannot be used ({said}); move it away, and `endcap rollout` writes it again"
         ) from error
