@@ -59,9 +59,8 @@ def arm_of(experiment: Experiment, user_id: str) -> str:
         reached += arm.share
         if found < reached:
             return name
-    return [name for name, arm in experiment.arms.items() if arm.share > 0][
-        -1
-    ]  # shares add up to 1 but for 1e-9
+    # Shares add up to 1 but for 1e-9.
+    return [name for name, arm in experiment.arms.items() if arm.share > 0][-1]
 
 
 def assigned(
