@@ -22,8 +22,8 @@ class ShopClock:
         return self._set or clock(self._release)
 
     def wall_s(self) -> float:
-        """Seconds since 1970 by which visits end: the wall's, and the shop's where a replay sets it."""
-        return (self._set or datetime.now(UTC)).timestamp()
+        """Seconds since 1970 by which visits end: the wall's, and in a replay the shop's from the start."""
+        return (self.now() if self._replay else datetime.now(UTC)).timestamp()
 
     def set(self, instant: datetime) -> None:
         """Move on; ClockError outside a replay, without a zone, and for a time that has passed."""
