@@ -33,9 +33,9 @@ HTTPServer(("127.0.0.1", int(sys.argv[-1])), Handler).serve_forever()
 ANSWER_ONCE = """
 import json, sys
 from bentos.recommend import recommend
-from bentos.service import Endcap, clock
+from bentos.service import Endcap
 service = Endcap.inner()
-found = recommend(service.release, service.features, "u1", k=3, task="all", now=clock(service.release))
+found = recommend(service.release, service.features, "u1", k=3, task="all", now=service.clock.now())
 print(json.dumps({"degraded": found.degraded, "items": len(found.slots), "modules": sorted(sys.modules)}))
 """
 shop = pytest.fixture(scope="session")(served_shop.installed)
