@@ -1,12 +1,13 @@
 """What answers a request: the release, rules, legacy rule and exploration that a user's arms make together.
 
-Followed while the service runs: `state/experiments.yaml`, an operator's, and over it `state/rollouts.json`,
-which `endcap rollout` writes. Files that cannot be used change nothing: what was valid last stays, and the
-log and /metrics say so.
+Followed while the service runs: `state/experiments.yaml`, an operator's, with the rule files that it names,
+and over it `state/rollouts.json`, which `endcap rollout` writes. Files that cannot be used change nothing:
+what was valid last stays, and the log and /metrics say so.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -14,11 +15,11 @@ from typing import Any
 
 from bentos import metrics
 from bentos.assignment import Assigned, arms_in_force, assigned
-from bentos.experiments import Experiments, Exploration, load_experiments
+from bentos.experiments import ExperimentError, Experiments, Exploration, load_experiments
 from bentos.followed_files import FollowedFiles, state_of
 from bentos.ladder import Reader
 from bentos.live_rules import LiveRules, under
-from bentos.release import Release
+from bentos.release import Catalogue, Manifest, Release
 from bentos.rollouts import load_rollouts, rolled_out
 from bentos.rule_file import checked_against, load_rules
 from feature_repo.settings import Settings
@@ -58,16 +59,43 @@ def experiments_in_force(settings: Settings) -> Experiments:
     return rolled_out(load_experiments(settings.experiments_file), load_rollouts(settings.rollouts_file))
 
 
-def rule_variants(experiments: Experiments, folder: Path) -> dict[str, Mapping[str, Any]]:
-    """The rules of the files that arms name, by that name, relative to a folder."""
+def rules_of(experiments: Experiments) -> list[str]:
+    """Names of the rule files that arms name."""
     arms = (arm for each in experiments.experiments.values() for arm in each.arms.values())
-    return {name: load_rules(folder / name) for name in sorted({arm.rules for arm in arms if arm.rules})}
+    return sorted({arm.rules for arm in arms if arm.rules})
 
 
-def releases_of(experiments: Experiments) -> set[str]:
-    """Tags of the releases that arms name, beside the current one."""
+def releases_of(experiments: Experiments) -> list[str]:
+    """Tags of the releases that arms name."""
     arms = (arm for each in experiments.experiments.values() for arm in each.arms.values())
-    return {arm.release for arm in arms if arm.release}
+    return sorted({arm.release for arm in arms if arm.release})
+
+
+@contextmanager
+def named_in(path: Path, what: str) -> Iterator[None]:
+    """What is wrong with something that an experiment file names is an ExperimentError with both names."""
+    try:
+        yield
+    except ValueError as error:
+        raise ExperimentError(f"{path}: {what}: {error}") from error
+
+
+def rule_variants(experiments: Experiments, path: Path) -> dict[str, Mapping[str, Any]]:
+    """The rules of the files that arms name, by that name, relative to the folder of the experiment file."""
+    variants: dict[str, Mapping[str, Any]] = {}
+    for name in rules_of(experiments):
+        with named_in(path, f"rules {name!r}"):
+            variants[name] = load_rules(path.parent / name)
+    return variants
+
+
+def check_variants(
+    variants: Mapping[str, Mapping[str, Any]], path: Path, catalogue: Catalogue, manifest: Manifest
+) -> None:
+    """ExperimentError for rules of an experiment file that cannot be used with a release."""
+    for name, rules in variants.items():
+        with named_in(path, f"rules {name!r}"):
+            checked_against(rules, catalogue, manifest["features"]["item"])
 
 
 @dataclass(frozen=True)
@@ -102,19 +130,25 @@ class Arms(FollowedFiles):
         """Take the files, or say why they are refused."""
         try:
             self._take()
-        except (ValueError, RuntimeError) as error:
+        except Exception as error:  # whatever a release or a file holds
             metrics.experiments_read("refused")
             log.warning("experiments refused, the last valid ones stay in force: %s", error)
 
     def _take(self) -> None:
-        new, before = experiments_in_force(self._settings), self.in_force.engines
-        rules = rule_variants(new, self._settings.experiments_file.parent)
-        engines = {tag: before.get(tag) or self._engine_of(tag) for tag in sorted(releases_of(new))}
-        for engine in (self._own, *engines.values()):
-            for variant in rules.values():
-                own = engine.release
-                checked_against(variant, own.catalogue, own.manifest["features"]["item"])
+        path, before = self._settings.experiments_file, self.in_force.engines
+        new = experiments_in_force(self._settings)
+        named = rules_of(new)
+        self.follow(path, self._settings.rollouts_file, *(path.parent / name for name in named))
+        rules, engines = rule_variants(new, path), {}
+        for tag in releases_of(new):
+            if tag != self._own.release.tag:
+                with named_in(path, f"release {tag!r}"):
+                    engines[tag] = before.get(tag) or self._engine_of(tag)
+        for each in (self._own, *engines.values()):
+            check_variants(rules, path, each.release.catalogue, each.release.manifest)
         self.in_force = InForce(new, engines, rules)
+        for tag in engines.keys() - before.keys():
+            engines[tag].rules.watch()
         for tag in before.keys() - engines.keys():
             before[tag].rules.stop()
         metrics.experiments_read("taken")
@@ -130,13 +164,11 @@ class Arms(FollowedFiles):
         found = assigned(experiments, user_id, now, forced)
         arms = arms_in_force(experiments, found)
         for arm in arms:
-            engine = now_in_force.engines[arm.release] if arm.release else None
-            variant = Variant(
-                release=engine.release if engine else variant.release,
-                features=engine.features if engine else variant.features,
-                assigned=found,
-                legacy=arm.legacy or variant.legacy,
-                explore=arm.explore or variant.explore,
+            if arm.release:
+                engine = now_in_force.engines.get(arm.release, own)
+                variant = replace(variant, release=engine.release, features=engine.features, legacy=None)
+            variant = replace(
+                variant, legacy=arm.legacy or variant.legacy, explore=arm.explore or variant.explore
             )
         for name in (arm.rules for arm in arms if arm.rules):
             variant = replace(variant, release=now_in_force.under(variant.release, name))

@@ -29,27 +29,31 @@ class FollowedFiles(ABC):
     """Calls `take` when one of some files came, changed or went; what they are now counts as taken."""
 
     def __init__(self, *paths: Path) -> None:
-        self._paths, self._stopped = paths, Event()
-        self._seen = self._state()
+        self._name, self._stopped = paths[0].name, Event()
+        self._seen = {path: state_of(path) for path in paths}
 
     @abstractmethod
     def take(self) -> None:
         """Read the files, and keep what was valid last where they are not."""
 
-    def _state(self) -> list[State]:
-        return [state_of(path) for path in self._paths]
+    def follow(self, *paths: Path) -> None:
+        """Look at these from now on; one that was not looked at yet counts as taken as it is."""
+        self._seen = {path: self._seen[path] if path in self._seen else state_of(path) for path in paths}
+
+    def _now(self) -> dict[Path, State]:
+        return {path: state_of(path) for path in self._seen}
 
     def look(self, settles_s: float = SETTLES_S) -> None:
         """Take the files if one is another than last time and all stay the same for so many seconds."""
-        found = self._state()
-        if found == self._seen or self._stopped.wait(settles_s) or self._state() != found:
+        found = self._now()
+        if found == self._seen or self._stopped.wait(settles_s) or self._now() != found:
             return
         self._seen = found
         self.take()
 
     def watch(self) -> None:
         """Look every second from a thread that ends with the process, or with `stop`."""
-        Thread(target=self._watch, name=self._paths[0].stem, daemon=True).start()
+        Thread(target=self._watch, name=self._name, daemon=True).start()
 
     def stop(self) -> None:
         """Look no longer."""
@@ -60,4 +64,4 @@ class FollowedFiles(ABC):
             try:
                 self.look()
             except Exception:  # whatever a file holds, the next one is to be read
-                log.exception("%s cannot be read; what was valid last stays in force", self._paths[0].name)
+                log.exception("%s cannot be read; what was valid last stays in force", self._name)

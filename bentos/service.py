@@ -12,7 +12,6 @@ import gc
 import logging
 import sqlite3
 import uuid
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -20,38 +19,27 @@ import bentoml
 
 from bentos import metrics
 from bentos.api_models import RecommendAnswer, RecommendRequest, WhyNotAnswer, WhyNotRequest
-from bentos.arms import Arms, Engine, experiments_in_force, releases_of, rule_variants
+from bentos.arms import Arms, Engine
 from bentos.blas import use_one_blas_thread
 from bentos.body_limit import BodyLimit
 from bentos.event_log import EventLog
 from bentos.experiments import ExperimentError
 from bentos.exposure_log import Exposure, ExposureLog
-from bentos.followed_files import state_of
 from bentos.group_commit import GroupCommit
 from bentos.intake import Intake
 from bentos.json_only import JsonOnly
 from bentos.ladder import FeaturesUnavailableError
 from bentos.live_rows import LiveRows
-from bentos.live_rules import LiveRules, operator_rules
+from bentos.live_rules import LiveRules
 from bentos.online import EVENTS, RECOMMEND, online_app
 from bentos.online_features import OnlineFeatures
 from bentos.openapi import Described
 from bentos.recommend import recommend
-from bentos.release import (
-    Release,
-    ReleaseError,
-    current_tag,
-    load_catalogue,
-    load_stored,
-    packed_tag,
-    read_manifest,
-    stored_model,
-)
-from bentos.rule_file import checked_against
-from bentos.rule_parameters import RulesError
+from bentos.release import Release, load_stored, stored_model
 from bentos.session import LASTS_S, LENGTH, session_of
 from bentos.shop_clock import ShopClock
 from bentos.slots import Slot
+from bentos.start_checks import release_tag
 from bentos.why_not import why_not
 from feature_repo.settings import Settings
 from feature_repo.stores.packed.instants import microseconds
@@ -60,38 +48,6 @@ from feature_repo.stores.packed.opened import open_rows
 log = logging.getLogger("bentoml.endcap")
 WRITE_S = 1.0  # for the store to take a purchase; later it is tried again
 EXPOSE_S = 0.1  # for an exposure to be on the disk before its answer goes out
-
-
-def release_tag(settings: Settings) -> str:
-    """The release to serve: the current one, or in a Bento, whose sources lie in its `src`, the packed one.
-
-    BentoML tells a BentoMLException in one line, and starts no worker that could only fail again: with a
-    release or an operator's rules or experiments that cannot be used.
-    """
-    try:
-        tag = packed_tag(Path(__file__).parents[2]) or current_tag(settings)
-        model = stored_model(tag)
-        check_rules(settings.rules_file, Path(model.path))
-        check_experiments(settings, Path(model.path))
-        return str(model.tag)
-    except (ReleaseError, RulesError, ExperimentError) as error:
-        raise bentoml.exceptions.BentoMLException(str(error)) from error
-
-
-def check_rules(path: Path, release: Path) -> None:
-    """Nothing, or RulesError for an operator's file that cannot be used with the release in a folder."""
-    if state_of(path) is not None:
-        item_features = read_manifest(release)["features"]["item"]
-        operator_rules(path, load_catalogue(release), item_features)
-
-
-def check_experiments(settings: Settings, release: Path) -> None:
-    """Nothing, or an error for experiments that cannot be used with the release in a folder."""
-    experiments = experiments_in_force(settings)
-    folders = [release, *(Path(stored_model(tag).path) for tag in sorted(releases_of(experiments)))]
-    for rules in rule_variants(experiments, settings.experiments_file.parent).values():
-        for folder in folders:
-            checked_against(rules, load_catalogue(folder), read_manifest(folder)["features"]["item"])
 
 
 class Rehearsal:
@@ -154,11 +110,10 @@ class Endcap:
         return self.rules.release
 
     def engine_of(self, tag: str) -> Engine:
-        """Another release, for an arm, warm and with its rules followed."""
+        """Another release, for an arm, warm; its rules are not followed yet."""
         rules = LiveRules(load_stored(stored_model(tag)), self.settings.rules_file)
         features = OnlineFeatures(self.settings, rules.release, self.clock.now)
         self.rehearse(rules.release, features)
-        rules.watch()
         return Engine(rules, features)
 
     def warm_up(self) -> None:
@@ -274,7 +229,8 @@ class Endcap:
         kept.add_done_callback(noted)
         if not exposure.assigned.arms:
             return True
-        metrics.exposed(exposure.assigned.arms)
+        if not exposure.assigned.forced:
+            metrics.exposed(exposure.assigned.arms)
         await asyncio.wait([kept], timeout=EXPOSE_S)
         return kept.done() and kept.exception() is None
 

@@ -1,0 +1,58 @@
+"""What is checked before a service starts: its release, an operator's rules, and experiments.
+
+Here and not in the service, whose class BentoML makes in a worker: one that fails is started again for ever.
+"""
+
+from pathlib import Path
+
+import bentoml
+
+from bentos.arms import check_variants, experiments_in_force, named_in, releases_of, rule_variants
+from bentos.experiments import ExperimentError
+from bentos.followed_files import state_of
+from bentos.live_rules import operator_rules
+from bentos.release import (
+    ReleaseError,
+    current_tag,
+    load_catalogue,
+    packed_tag,
+    read_manifest,
+    stored_model,
+)
+from bentos.rule_parameters import RulesError
+from feature_repo.settings import Settings
+
+
+def release_tag(settings: Settings) -> str:
+    """The release to serve: the current one, or in a Bento, whose sources lie in its `src`, the packed one.
+
+    BentoML tells a BentoMLException in one line, and starts no worker that could only fail again: with a
+    release or an operator's rules or experiments that cannot be used.
+    """
+    try:
+        tag = packed_tag(Path(__file__).parents[2]) or current_tag(settings)
+        model = stored_model(tag)
+        check_rules(settings.rules_file, Path(model.path))
+        check_experiments(settings, Path(model.path))
+        return str(model.tag)
+    except (ReleaseError, RulesError, ExperimentError) as error:
+        raise bentoml.exceptions.BentoMLException(str(error)) from error
+
+
+def check_rules(path: Path, release: Path) -> None:
+    """Nothing, or RulesError for an operator's file that cannot be used with the release in a folder."""
+    if state_of(path) is not None:
+        item_features = read_manifest(release)["features"]["item"]
+        operator_rules(path, load_catalogue(release), item_features)
+
+
+def check_experiments(settings: Settings, release: Path) -> None:
+    """Nothing, or an error for experiments that cannot be used with the release in a folder."""
+    experiments, path, folders = experiments_in_force(settings), settings.experiments_file, [release]
+    for tag in releases_of(experiments):
+        with named_in(path, f"release {tag!r}"):
+            folders.append(Path(stored_model(tag).path))
+            check_rules(settings.rules_file, folders[-1])
+    variants = rule_variants(experiments, path)
+    for folder in folders:
+        check_variants(variants, path, load_catalogue(folder), read_manifest(folder))
