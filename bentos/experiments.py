@@ -255,7 +255,7 @@ class Experiments(Part):
 def load_experiments(path: Path) -> Experiments:
     """Read and check an experiment file; ExperimentError in one line where it cannot be used."""
     if not path.exists():
-        raise ExperimentError(f"{path} is not there, so no experiment runs; copy bentos/experiments.yaml to it")
+        raise ExperimentError(f"{path} is not there; copy bentos/experiments.yaml to it, and change that")
     try:
         return Experiments.model_validate(
             read_yaml(path, "experiments", too_long="take out those that ended")

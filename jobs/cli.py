@@ -7,18 +7,14 @@ one line with what to do next; `endcap --debug VERB` shows where it came from.
 # ruff: noqa: D301 - click reads the backspace character in a help text as "keep these lines as they are"
 
 import json
-import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from feature_repo.settings import Settings
-from jobs.verbs import Cuts, Instant, Names, Refused, Verbs
-
-TERMINATED = 143  # as shells do: 128 + SIGTERM
-TASKS = click.Choice(["all", "discover"])
+from jobs.experiments.cli import experiment, export_logs, replay, rollout
+from jobs.verbs import TASKS, Cuts, Instant, Names, Refused, Verbs, heed_termination, to_stderr
 
 cut_option = click.option(
     "--cut",
@@ -201,42 +197,6 @@ def recommend(user: str, k: int, task: str, url: str) -> None:
     click.echo(table(ask(url, user, k=k, task=task)))
 
 
-@endcap.command("export-logs")
-def export_logs() -> None:
-    """Make tables of what the service has logged since the last time: answers, slots, events.
-
-    \b
-    Example:
-      endcap export-logs
-    """
-    from jobs.experiments.logs import run
-
-    click.echo(run(Settings.from_environment()))
-
-
-@endcap.command()
-@click.option("--experiment", "name", required=True, help="Its name in state/experiments.yaml.")
-@click.option("--k", type=click.IntRange(1, 100), default=10, show_default=True, help="Items on a page.")
-@click.option(
-    "--task", type=TASKS, default="all", show_default=True, help="Everything, or only what is new to them."
-)
-@click.option("--trips", "most", type=click.IntRange(min=1), help="Play so many trips; all if not given.")
-@click.option("--every-arm", is_flag=True, help="Show each trip to testers of every arm too, side by side.")
-@click.option("--restart", is_flag=True, help="Forget what was played, and play all again.")
-def replay(name: str, **arguments: Any) -> None:
-    """Play the recorded trips after the release's weeks against a server of its own, and report.
-
-    \b
-    Example:
-      endcap replay --experiment engine
-      endcap replay --experiment engine --trips 2000 --restart
-    """
-    from jobs.experiments import replay as trips
-
-    _heed_termination()
-    click.echo(trips.run(Settings.from_environment(), name, **arguments, say=_to_stderr))
-
-
 @endcap.command()
 @cut_option
 @source_option
@@ -255,9 +215,9 @@ def run(until: str | None, again: str | None, **choices: Any) -> None:
     from jobs.pipeline import Pipeline
     from jobs.steps import Choices
 
-    _heed_termination()
+    heed_termination()
     pipeline = Pipeline(Settings.from_environment())
-    pipeline.run(Choices(**choices), until=until, again=again, say=click.echo, head=_to_stderr)
+    pipeline.run(Choices(**choices), until=until, again=again, say=click.echo, head=to_stderr)
 
 
 @endcap.command()
@@ -287,8 +247,8 @@ def demo(cut: int) -> None:
     from jobs import demo as whole
     from jobs.steps import Choices
 
-    _heed_termination()
-    whole.run(Settings.from_environment(), Choices(cut=cut), say=click.echo, head=_to_stderr)
+    heed_termination()
+    whole.run(Settings.from_environment(), Choices(cut=cut), say=click.echo, head=to_stderr)
 
 
 @endcap.command()
@@ -322,8 +282,8 @@ def bench_quality(cuts: tuple[int, ...]) -> None:
     """
     from jobs.benches.quality import QualityBench
 
-    _heed_termination()
-    QualityBench(Settings.from_environment(), say=click.echo, head=_to_stderr).run(cuts)
+    heed_termination()
+    QualityBench(Settings.from_environment(), say=click.echo, head=to_stderr).run(cuts)
 
 
 @endcap.command("bench-ablations")
@@ -345,8 +305,8 @@ def bench_ablations(cut: int, only: tuple[str, ...]) -> None:
     """
     from jobs.benches.ablations import AblationBench
 
-    _heed_termination()
-    AblationBench(Settings.from_environment(), say=click.echo, head=_to_stderr).run(cut, only)
+    heed_termination()
+    AblationBench(Settings.from_environment(), say=click.echo, head=to_stderr).run(cut, only)
 
 
 @endcap.command("bench-cpu-curve")
@@ -380,17 +340,8 @@ def _run_step(name: str, arguments: dict[str, Any]) -> None:
     result_file.write_text(json.dumps(result_record(result)))
 
 
-def _to_stderr(line: str) -> None:
-    click.echo(line, err=True)
-
-
-def _heed_termination() -> None:
-    """Let SIGTERM unwind the stack as an interrupt does, so that children are ended too."""
-
-    def end(_signal: int, _frame: object) -> None:
-        sys.exit(TERMINATED)
-
-    signal.signal(signal.SIGTERM, end)
+for verb in (experiment, replay, rollout, export_logs):
+    endcap.add_command(verb)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """How the command line reads values and tells errors: the group that holds the verbs, a type for instants."""
 
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ import click
 
 from jobs.source_code import PACKAGES, ROOT
 
-INTERRUPTED = 130  # as shells do: 128 + SIGINT
+INTERRUPTED, TERMINATED = 130, 143  # as shells do: 128 + SIGINT, 128 + SIGTERM
+TASKS = click.Choice(["all", "discover"])
 
 
 class Instant(click.ParamType[datetime]):
@@ -120,3 +122,17 @@ def _interrupts() -> Iterator[list[int]]:
     finally:
         if ours:
             signal.signal(signal.SIGINT, before)
+
+
+def to_stderr(line: str) -> None:
+    """Tell how far long work has come."""
+    click.echo(line, err=True)
+
+
+def heed_termination() -> None:
+    """Let SIGTERM unwind the stack as an interrupt does, so that children are ended too."""
+
+    def end(_signal: int, _frame: object) -> None:
+        sys.exit(TERMINATED)
+
+    signal.signal(signal.SIGTERM, end)

@@ -69,7 +69,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Player:
-    """Plays trips; with `every_arm`, testers of every arm are shown a page each, to hold them side by side."""
+    """Plays trips; with `every_arm`, testers of every arm are shown a page too, to compare them."""
 
     client: Client
     experiment: Experiment

@@ -1,0 +1,97 @@
+"""All figures of one experiment from the logs of an installation: levels, lifts, tests, by day and in all.
+
+In: `state/logs` and, for the pre-period, `state/tables`. Out: the records of a report, in DESIGN's tidy form.
+The sums per user are made where the logs lie; what arrives here is small.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bentos.experiments import METRICS, Experiment
+from feature_repo.settings import Settings
+from jobs.experiments import logs
+from jobs.experiments.analysis import analyse, log_records
+from jobs.experiments.attribution import rejected
+from jobs.experiments.outcomes import funnel, latency, per_user, per_user_day, with_activity
+from jobs.experiments.over_time import by_day, day_records
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Records, users by arm, and the newest answer's time by the shop's clock."""
+
+    records: list[Record]
+    users: Mapping[str, int]
+    newest: datetime
+
+
+@dataclass(frozen=True)
+class Log:
+    """The tables of a log in one DuckDB."""
+
+    con: Any
+    exposures: Any
+    slots: Any
+    events: Any
+    transactions: Any  # None where the installation has no tables
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Log | None":
+        """The log with what is new in it; None where nothing was shown yet."""
+        import ibis
+
+        logs.run(settings)
+        folder, con = logs.logs_folder(settings), ibis.duckdb.connect()
+        if not logs.parts(folder / "exposures"):
+            return None
+        tables = [
+            con.read_parquet(str(folder / name / "part-*.parquet"))
+            if logs.parts(folder / name)
+            else con.create_table(name, schema=ibis.schema(schema))
+            for name, schema in logs.TABLES.items()
+        ]
+        path = settings.table("transactions")
+        return cls(con, *tables, con.read_parquet(str(path)) if path.is_file() else None)
+
+    def users(self, experiment: Experiment) -> Any:
+        """`per_user` with the activity before the start, made once for all that is asked of it."""
+        found = per_user(self.exposures, self.slots, self.events, experiment, pre=self.transactions)
+        if self.transactions is not None:
+            found = with_activity(found)
+        return self.con.create_table("users", found.to_pyarrow(), overwrite=True)
+
+
+def users_of(settings: Settings, experiment: Experiment) -> Any:
+    """The users of an experiment as an Ibis table, None where nothing was shown yet."""
+    log = Log.of(settings)
+    return None if log is None else log.users(experiment)
+
+
+def figures(settings: Settings, experiment: Experiment) -> Figures | None:
+    """The figures, None where nobody has been in the experiment yet. New rows of the logs are taken first."""
+    log = Log.of(settings)
+    if log is None:
+        return None
+    users = log.users(experiment)
+    if not users.count().execute():
+        return None
+    tables = (log.exposures, log.slots, log.events)
+    days = per_user_day(*tables, experiment).to_pandas()
+    over_time = {
+        (arm, name): by_day(days, experiment, arm, METRICS[name])
+        for arm in experiment.treatments
+        for name in METRICS
+    }
+    sure = {key: found[-1].sure for key, found in over_time.items() if found}
+    records = analyse(users, experiment, sequential=sure)
+    records += log_records(
+        rejected(*tables, experiment), funnel(users), latency(log.exposures, experiment), experiment
+    )
+    records += day_records(over_time, experiment)
+    by_arm = {each["arm"]: int(each["value"]) for each in records if each["metric"] == "users"}
+    shown_at = log.exposures.filter(log.exposures.experiment == experiment.name).shown_at
+    return Figures(records, by_arm, shown_at.max().execute().to_pydatetime())
