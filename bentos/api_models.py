@@ -107,6 +107,11 @@ class RecommendedItem(BaseModel):
         default=None, description="the rule thanks to which it is shown, where its score alone would not do"
     )
     bought_before: bool = Field(default=False, description="by this user")
+    propensity: float = Field(
+        default=1.0,
+        description="probability of this item in this slot, given the slots above; 1 unless drawn",
+    )
+    explored: bool = Field(default=False, description="whether the slot was drawn, so that it is learnt from")
     contributions: list[FeatureContribution] = []
 
 

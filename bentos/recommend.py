@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bentos import rules
 from bentos.candidates import SOURCES, TASKS, Candidates, draw
 from bentos.explain import NEWCOMER, reason
+from bentos.exploration import Exploration, Explore, Explored, explored, recorded
 from bentos.ladder import (
     BUDGET_MS,
     FeaturesUnavailableError,
@@ -25,7 +26,7 @@ from bentos.ladder import (
     without_ranker,
 )
 from bentos.newcomers import newcomers
-from bentos.placement import placed
+from bentos.placement import Page, placed
 from bentos.release import Release
 from bentos.scoring import margins, matrix, matrix_columns
 from bentos.session import Session, interested, positions
@@ -49,6 +50,7 @@ class Recommendation:
     stages_ms: Mapping[str, float] = field(default_factory=dict)
     turned_away: Mapping[str, int] = field(default_factory=dict)
     rules: str = "release"  # whose rules: the release's, or the hash of an operator's
+    exploration: Exploration | None = None  # of the slots that were drawn, where any were
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Ranking:
     gave_way: Mapping[int, str] = field(default_factory=dict)
     newcomers: rules.Mask | None = None  # (n_candidates,) those of which one may stand in the last slot
     rows: Floats | None = None  # (n_candidates, n_columns) what the ranker read
+    explored: Explored | None = None  # where the last slots were drawn
 
     @property
     def items(self) -> Positions:
@@ -157,12 +160,16 @@ class Asked:
     task: str
     session: Session
     explain: bool = False
+    explore: Explore | None = None
+    rng: np.random.Generator | None = None  # of the draws
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise ValueError(f"task is {self.task!r}; use {' or '.join(TASKS)}")
         if self.k < 1:
             raise ValueError(f"k is {self.k}; use a whole number from 1")
+        if self.explore is not None and self.rng is None:
+            raise ValueError("explore is given without rng; use rng_of(request_id)")
 
 
 def ranking_of(
@@ -177,23 +184,54 @@ def ranking_of(
     wanted: Any = {"k": asked.k, "task": asked.task, "basket": basket}
     reason = without_ranker(release, asked.task, item_features, watch)
     if reason is None and item_features is not None:
-        return ranked(release, who, candidates, item_features, **wanted), item_features
+        found = ranked(release, who, candidates, item_features, **wanted)
+        return exploring(release, found, asked), item_features
     lost.add(str(reason), "ordered by the pool")
     scores = candidates.scores[:, SOURCES.index("pool")]
     return ordered(release, candidates, scores, item_features, **wanted), item_features
 
 
+def exploring(release: Release, ranking: Ranking, asked: Asked) -> Ranking:
+    """The ranking with the last slots of its page drawn, where that is asked for."""
+    if asked.explore is None or asked.rng is None:
+        return ranking
+    found = explored(
+        ranking.order,
+        ranking.scores,
+        ranking.candidates.items,
+        release.catalogue,
+        asked.k,
+        release.rules,
+        asked.explore,
+        asked.rng,
+    )
+    page = Page(ranking.order, asked.k, dict(ranking.placed_by), dict(ranking.gave_way))
+    page.exchange("exploration", found.order)
+    return replace(
+        ranking, order=page.order, placed_by=page.placed_by, gave_way=page.gave_way, explored=found
+    )
+
+
+def with_propensities(slots: tuple[Slot, ...], found: Explored) -> tuple[Slot, ...]:
+    """The slots of an explored page, those that were drawn marked."""
+    kept = found.kept
+    drawn = zip(slots[kept:], found.propensities[kept:].tolist(), strict=True)
+    return slots[:kept] + tuple(replace(slot, propensity=chance, explored=True) for slot, chance in drawn)
+
+
 def personal(
     release: Release, features: Reader, who: Shopper, asked: Asked, watch: Stopwatch, lost: Lost
-) -> tuple[tuple[Slot, ...], Mapping[str, int]]:
-    """Slots for one shopper, and how many items each rule turned away."""
+) -> tuple[tuple[Slot, ...], Ranking]:
+    """Slots for one shopper, and the ranking that they are the first of."""
     ranking, _ = ranking_of(release, features, who, asked, watch, lost)
     slots = slots_of(release, who, ranking, asked.k)
+    if ranking.explored is not None:
+        slots = with_propensities(slots, ranking.explored)
     watch.lap("rank")
     if asked.explain and ranking.rows is not None:
         slots = explained(release, ranking.rows[ranking.order[: asked.k]], slots, asked.task)
         watch.lap("explain")
-    return slots, ranking.turned_away
+    return slots, ranking
 
 
 def by_rule(release: Release, who: Shopper, name: str, asked: Asked) -> tuple[Slot, ...]:
@@ -213,16 +251,22 @@ def recommend(
     explain: bool = False,
     budget_ms: float = BUDGET_MS,
     legacy: str | None = None,
+    explore: Explore | None = None,
+    rng: np.random.Generator | None = None,
 ) -> Recommendation:
     """Answer one request; with `explain` each item has the features that moved its score most.
 
-    With `legacy`, the name of a legacy rule, that answers instead of candidates and ranker.
+    With `legacy`, the name of a legacy rule, that answers instead of candidates and ranker. With `explore` the
+    last slots are drawn by `rng` (`rng_of` of the request's id) where the ranker could be asked; a degraded
+    order is never explored.
+
     What cannot be had within `budget_ms` is done without, rung by rung, and `degraded` says what and why:
     item features as of the last read, then the pool's order instead of the ranker's, then top sellers, which
     are also for an unknown user who does nothing yet. Raises ValueError for a task other than "all" and
-    "discover" and for k below 1.
+    "discover", for k below 1 and for `explore` without `rng`.
     """
-    asked, watch, lost = Asked(k, task, session or Session(), explain), Stopwatch(budget_ms), Lost()
+    asked = Asked(k, task, session or Session(), explain, explore, rng)
+    watch, lost = Stopwatch(budget_ms), Lost()
     found = Recommendation(user_id, task, release.tag, slots=(), rules=release.rules_from)
     row, strange = None, "unknown user"
     try:
@@ -241,8 +285,11 @@ def recommend(
             lost.add("features are out of date (run `endcap materialize`)", "as of the newest")
         if row is None and strange != "unknown user":
             lost.add(strange, "by this visit alone")
-        slots, turned_away = personal(release, features, who, asked, watch, lost)
-        found = replace(found, slots=slots, turned_away=turned_away, feature_time=newest)
+        slots, ranking = personal(release, features, who, asked, watch, lost)
+        found = replace(found, slots=slots, turned_away=ranking.turned_away, feature_time=newest)
+        if ranking.explored is not None:
+            record = recorded(ranking.explored, ranking.candidates.items, release.catalogue.item_ids)
+            found = replace(found, exploration=record)
         strange = "no item passed the rules"
     if not found.slots:
         lost.add(strange, "top sellers")

@@ -44,6 +44,8 @@ class Slot:
     reason: str
     placed_by: str | None = None  # the rule thanks to which it is shown, where its score alone would not do
     bought_before: bool = False  # by this shopper
+    propensity: float = 1.0  # probability of this item in this slot, given the slots above
+    explored: bool = False  # whether the slot was drawn
     contributions: tuple[Contribution, ...] = ()  # the largest, where they were asked for
 
 
