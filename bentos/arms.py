@@ -15,7 +15,8 @@ from typing import Any
 
 from bentos import metrics
 from bentos.assignment import Assigned, arms_in_force, assigned
-from bentos.experiments import ExperimentError, Experiments, Exploration, load_experiments
+from bentos.experiments import ExperimentError, Experiments, load_experiments
+from bentos.exploration import Explore
 from bentos.followed_files import FollowedFiles, state_of
 from bentos.ladder import Reader
 from bentos.live_rules import LiveRules, under
@@ -49,7 +50,7 @@ class Variant:
     features: Reader
     assigned: Assigned
     legacy: str | None = None
-    explore: Exploration | None = None
+    explore: Explore | None = None
 
 
 def experiments_in_force(settings: Settings) -> Experiments:
@@ -168,7 +169,9 @@ class Arms(FollowedFiles):
                 engine = now_in_force.engines.get(arm.release, own)
                 variant = replace(variant, release=engine.release, features=engine.features, legacy=None)
             variant = replace(
-                variant, legacy=arm.legacy or variant.legacy, explore=arm.explore or variant.explore
+                variant,
+                legacy=arm.legacy or variant.legacy,
+                explore=arm.explore.as_drawn() if arm.explore else variant.explore,
             )
         for name in (arm.rules for arm in arms if arm.rules):
             variant = replace(variant, release=now_in_force.under(variant.release, name))

@@ -33,6 +33,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from bentos.exploration import Explore
 from bentos.file_parts import Instant, Name, Number, Part, Share, first_of, one_of
 from bentos.legacy_rules import LEGACY_RULES
 from bentos.yaml_file import YamlFileError, read_yaml
@@ -74,12 +75,21 @@ MetricName = Annotated[str, AfterValidator(lambda name: one_of(name, METRICS, "m
 LegacyName = Annotated[str, AfterValidator(lambda name: one_of(name, LEGACY_RULES, "legacy rule"))]
 
 
-class Exploration(Part):
-    """How an arm samples its last slots: `bentos.exploration`."""
+class Exploring(Part):
+    """How an arm draws its last slots: see `Explore`."""
 
     slots: int = Field(strict=True, ge=1, le=10)
     temperature: Number = Field(gt=0, le=100)
     pool: int = Field(default=20, strict=True, ge=2, le=100)
+
+    @model_validator(mode="after")
+    def _can_be_drawn(self) -> Self:
+        self.as_drawn()
+        return self
+
+    def as_drawn(self) -> Explore:
+        """For the request path."""
+        return Explore(self.slots, self.temperature, self.pool)
 
 
 class Arm(Part):
@@ -89,7 +99,7 @@ class Arm(Part):
     release: str | None = Field(default=None, min_length=1, max_length=200)
     legacy: LegacyName | None = None
     rules: str | None = Field(default=None, min_length=1, max_length=500)
-    explore: Exploration | None = None
+    explore: Exploring | None = None
 
     @model_validator(mode="after")
     def _one_engine(self) -> Self:

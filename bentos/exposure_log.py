@@ -39,6 +39,7 @@ class Exposure:
     shown_us: int
     latency_ms: float
     assigned: Assigned = field(default_factory=Assigned)
+    temperature: float | None = None  # of the arm's draws
 
     @property
     def content(self) -> Mapping[str, Any]:
@@ -57,9 +58,11 @@ class Exposure:
             "forced": self.assigned.forced,
             "items": [slot.item_id for slot in slots],
             "scores": [slot.score for slot in slots],
-            "propensities": [1.0 for _ in slots],
-            "explored": [False for _ in slots],
+            "propensities": [slot.propensity for slot in slots],
+            "explored": [slot.explored for slot in slots],
             "bought_before": [slot.bought_before for slot in slots],
+            "exploration": None if found.exploration is None else vars(found.exploration),
+            "temperature": self.temperature,
         }
 
 

@@ -256,9 +256,9 @@ def recommend(
 ) -> Recommendation:
     """Answer one request; with `explain` each item has the features that moved its score most.
 
-    With `legacy`, the name of a legacy rule, that answers instead of candidates and ranker. With `explore` the
-    last slots are drawn by `rng` (`rng_of` of the request's id) where the ranker could be asked; a degraded
-    order is never explored.
+    With `legacy`, the name of a legacy rule, that answers instead of candidates and ranker. With `explore`
+    the last slots are drawn by `rng` (`rng_of` of the request's id) where the ranker could be asked; a
+    degraded order is never explored.
 
     What cannot be had within `budget_ms` is done without, rung by rung, and `degraded` says what and why:
     item features as of the last read, then the pool's order instead of the ranker's, then top sellers, which

@@ -24,6 +24,7 @@ from bentos.blas import use_one_blas_thread
 from bentos.body_limit import BodyLimit
 from bentos.event_log import EventLog
 from bentos.experiments import ExperimentError
+from bentos.exploration import rng_of
 from bentos.exposure_log import Exposure, ExposureLog
 from bentos.group_commit import GroupCommit
 from bentos.intake import Intake
@@ -198,10 +199,20 @@ class Endcap:
             session=session_of(recent, request.basket, request.clicked),
             explain=request.explain,
             legacy=variant.legacy,
+            explore=variant.explore,
+            rng=rng_of(request_id) if variant.explore else None,
         )
         latency_ms = round((perf_counter() - began) * 1e3, 3)
         metrics.answered(found, latency_ms / 1e3, now)
-        exposure = Exposure(request_id, found, request.k, microseconds(now), latency_ms, variant.assigned)
+        exposure = Exposure(
+            request_id,
+            found,
+            request.k,
+            shown_us=microseconds(now),
+            latency_ms=latency_ms,
+            assigned=variant.assigned,
+            temperature=variant.explore.temperature if variant.explore else None,
+        )
         degraded = list(found.degraded)
         if not await self.expose(exposure):
             degraded.append("the log of exposures cannot be written now: the answer counts in no experiment")

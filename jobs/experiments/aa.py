@@ -46,9 +46,9 @@ def aa(found: History, metric: str, experiments: int) -> Errors:
     rows, of = found.per_day, METRICS[metric]
     ids, users = np.unique(rows.user_id.to_numpy().astype(str), return_inverse=True)
     day, x, y = (rows[name].to_numpy() for name in ("day", of.numerator, of.denominator))
-    totals = (np.bincount(users, weights=column) for column in (x, y))
+    totals = [np.bincount(users, weights=column) for column in (x, y)]
     half = len(ids) // 2
-    plan = planned_variance(Users(half, len(ids) - half), spread_of(*totals))
+    plan = planned_variance(Users(half, len(ids) - half), spread_of(totals[0], totals[1]))
     critical, wrong = norm.isf(ALPHA / 2), np.zeros(3, dtype=np.int64)
     for n in range(experiments):
         treated = np.array([place(f"A/A {n}", user_id) < 0.5 for user_id in ids.tolist()]).astype(np.int64)

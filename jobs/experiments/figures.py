@@ -36,6 +36,7 @@ class Log:
     con: Any
     exposures: Any
     slots: Any
+    draws: Any
     events: Any
     transactions: Any  # None where the installation has no tables
 

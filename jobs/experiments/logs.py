@@ -2,6 +2,7 @@
 
     state/logs/exposures/   a row for each answer and each experiment that it is part of
     state/logs/slots/       a row for each item shown
+    state/logs/draws/       a row for each answer whose last slots were drawn
     state/logs/events/      a row for each thing that a shopper did
 
 A part is named by the rows of the log that it holds, written aside and renamed: a crash leaves no half of
@@ -54,6 +55,15 @@ SLOTS = pa.schema(
         "bought_before": pa.bool_(),
     }
 )
+DRAWS = pa.schema(
+    {
+        "request_id": pa.string(),
+        "temperature": pa.float64(),
+        "pool": pa.list_(pa.string()),  # item ids that could be drawn, in the ranker's order
+        "scores": pa.list_(pa.float64()),  # of each, log odds
+        "eligible": pa.list_(pa.list_(pa.bool_())),  # of each drawn slot: who could be drawn
+    }
+)
 EVENTS = pa.schema(
     {
         "event_id": pa.string(),
@@ -65,7 +75,12 @@ EVENTS = pa.schema(
         "happened_at": STAMP,
     }
 )
-TABLES: Mapping[str, pa.Schema] = {"exposures": EXPOSURES, "slots": SLOTS, "events": EVENTS}
+TABLES: Mapping[str, pa.Schema] = {
+    "exposures": EXPOSURES,
+    "slots": SLOTS,
+    "draws": DRAWS,
+    "events": EVENTS,
+}
 PART = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
 Rows = list[tuple[Any, ...]]
 
@@ -82,7 +97,7 @@ def logs_folder(settings: Settings) -> Path:
 def run(settings: Settings) -> Result:
     """Write what the logs have and the tables have not."""
     started, folder = time.perf_counter(), logs_folder(settings)
-    n_exposures = grow(settings.exposure_log, EXPOSURE_ROWS, folder, ("slots", "exposures"), exposed)
+    n_exposures = grow(settings.exposure_log, EXPOSURE_ROWS, folder, ("slots", "draws", "exposures"), exposed)
     n_events = grow(settings.event_log, EVENT_ROWS, folder, ("events",), happened)
     detail = f"answers {n_exposures:,}, events {n_events:,}"
     seconds = time.perf_counter() - started
@@ -160,8 +175,8 @@ def write_part(folder: Path, schema: pa.Schema, rows: Rows, first: int, last: in
 
 
 def exposed(rows: Rows) -> Mapping[str, Rows]:
-    """The rows of `exposures` and `slots` of some answers."""
-    exposures, slots = [], []
+    """The rows of `exposures`, `slots` and `draws` of some answers."""
+    exposures, slots, draws = [], [], []
     for _, request_id, user_id, shown_us, content in rows:
         told = orjson.loads(content)
         about = tuple(told[name] for name in ("task", "k"))
@@ -173,7 +188,9 @@ def exposed(rows: Rows) -> Mapping[str, Rows]:
         names = ("items", "scores", "propensities", "explored", "bought_before")
         page = zip(*(told[name] for name in names), strict=True)
         slots += [(request_id, position, *slot) for position, slot in enumerate(page, start=1)]
-    return {"exposures": exposures, "slots": slots}
+        if drawn := told["exploration"]:
+            draws.append((request_id, told["temperature"], drawn["pool"], drawn["scores"], drawn["eligible"]))
+    return {"exposures": exposures, "slots": slots, "draws": draws}
 
 
 def happened(rows: Rows) -> Mapping[str, Rows]:

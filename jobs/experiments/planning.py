@@ -116,7 +116,9 @@ def table(experiment: Experiment, lines: list[Line], found: History, wish: Wish)
         f"To find a lift of {wish.lift:.1%} with probability {wish.power:.0%} at alpha {experiment.alpha:g},"
         f" from {len(found.per_user):,} users of {found.since:%Y-%m-%d} to {found.until:%Y-%m-%d}:"
     )
-    rows = [("metric", "now", "once, users", "days", "CUPED, users", "days", "daily, users", "days", "finds")]
+    rows: list[tuple[str, ...]] = [
+        ("metric", "now", "once, users", "days", "CUPED, users", "days", "daily, users", "days", "finds")
+    ]
     for line in lines:
         needs = (line.once, line.cuped, line.daily)
         cells = [cell for each in needs for cell in (f"{sum(each.users):,}", said(each.days))]

@@ -51,6 +51,10 @@ class Client:
         parts = urlsplit(url)
         self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
 
+    def rest(self) -> None:
+        """Let go of the connection, as the service does of one that nothing comes over; the next is opened."""
+        self._connection.close()
+
     def ask(self, method: str, path: str, body: Any) -> dict[str, Any]:
         """The answer to a request; ReplayError for none, and for one that says no."""
         try:
@@ -182,6 +186,7 @@ def play_all(own: Settings, player: Player, trips: Sequence[Trip], come_to: date
     for trip in tqdm(trips, desc="trips", unit="trip", mininterval=1.0, disable=None):
         now = calendar.week_at(trip.paid_at)
         if now != week:
+            player.client.rest()
             materialize(own, calendar.end(now - 1))
             week = now
         player.play(trip, shown)

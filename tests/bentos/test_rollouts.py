@@ -116,6 +116,6 @@ def test_a_rollout_of_an_experiment_that_is_gone_says_nothing(experiments):
 
 def test_an_arm_that_is_not_there_cannot_be_settled_for(experiments):
     """The line says which there are and how to start again."""
-    says = r"engine has settled for 'older', which is none of its arms \(old, new\); .*engine --restart"
+    says = r"engine has settled for 'older', which is none of its arms \(old, new\); .*another name"
     with pytest.raises(ExperimentError, match=says):
         rolled_out(experiments, {"engine": Rollout(ramp=1, settled="older")})
