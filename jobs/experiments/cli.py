@@ -94,6 +94,24 @@ def report_experiment(name: str, *, replay: bool) -> None:
     click.echo(f"{found.text}\n{found.page}")
 
 
+@experiment.command("off-policy")
+@click.argument("name")
+@click.option(
+    "--temperature", "temperatures", type=click.FloatRange(0, 100), multiple=True, help="Of a policy."
+)
+@click.option("--replay", is_flag=True, help="From its replay, not from the shop's own log.")
+def off_policy(name: str, temperatures: tuple[float, ...], *, replay: bool) -> None:
+    """Say what other policies would have earned in the slots that an arm of NAME explored.
+
+    \b
+    Example:
+      endcap experiment off-policy explored --temperature 0.5
+    """
+    from jobs.experiments.other_policies import run
+
+    click.echo(run(Settings.from_environment(), name, temperatures, replay=replay))
+
+
 @click.command()
 @click.argument("name")
 @click.option("--watch", type=click.IntRange(min=1), help="Look again every so many seconds.")

@@ -27,13 +27,13 @@ class Figures:
     records: list[Record]
     users: Mapping[str, int]
     newest: datetime
+    log: "Log"
 
 
 @dataclass(frozen=True)
 class Log:
-    """The tables of a log in one DuckDB."""
+    """The tables of a log, as Ibis has them from one DuckDB."""
 
-    con: Any
     exposures: Any
     slots: Any
     draws: Any
@@ -52,18 +52,20 @@ class Log:
         tables = [
             con.read_parquet(str(folder / name / "part-*.parquet"))
             if logs.parts(folder / name)
-            else con.create_table(name, schema=ibis.schema(schema))
+            else ibis.memtable(schema.empty_table())
             for name, schema in logs.TABLES.items()
         ]
         path = settings.table("transactions")
-        return cls(con, *tables, con.read_parquet(str(path)) if path.is_file() else None)
+        return cls(*tables, con.read_parquet(str(path)) if path.is_file() else None)
 
     def users(self, experiment: Experiment) -> Any:
         """`per_user` with the activity before the start, made once for all that is asked of it."""
+        import ibis
+
         found = per_user(self.exposures, self.slots, self.events, experiment, pre=self.transactions)
         if self.transactions is not None:
             found = with_activity(found)
-        return self.con.create_table("users", found.to_pyarrow(), overwrite=True)
+        return ibis.memtable(found.to_pyarrow())
 
 
 def users_of(settings: Settings, experiment: Experiment) -> Any:
@@ -95,4 +97,4 @@ def figures(settings: Settings, experiment: Experiment) -> Figures | None:
     records += day_records(over_time, experiment)
     by_arm = {each["arm"]: int(each["value"]) for each in records if each["metric"] == "users"}
     shown_at = log.exposures.filter(log.exposures.experiment == experiment.name).shown_at
-    return Figures(records, by_arm, shown_at.max().execute().to_pydatetime())
+    return Figures(records, by_arm, shown_at.max().execute().to_pydatetime(), log)

@@ -188,7 +188,7 @@ def exposed(rows: Rows) -> Mapping[str, Rows]:
         names = ("items", "scores", "propensities", "explored", "bought_before")
         page = zip(*(told[name] for name in names), strict=True)
         slots += [(request_id, position, *slot) for position, slot in enumerate(page, start=1)]
-        if drawn := told["exploration"]:
+        if drawn := told.get("exploration"):
             draws.append((request_id, told["temperature"], drawn["pool"], drawn["scores"], drawn["eligible"]))
     return {"exposures": exposures, "slots": slots, "draws": draws}
 

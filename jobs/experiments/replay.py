@@ -52,7 +52,7 @@ class Client:
         self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
 
     def rest(self) -> None:
-        """Let go of the connection, as the service does of one that nothing comes over; the next is opened."""
+        """Let go of the connection, as the service does of an idle one; the next request opens another."""
         self._connection.close()
 
     def ask(self, method: str, path: str, body: Any) -> dict[str, Any]:

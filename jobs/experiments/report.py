@@ -17,6 +17,7 @@ from bentos.experiments import load_experiments
 from feature_repo.settings import Settings
 from jobs.experiments.figures import figures
 from jobs.experiments.logs import NoLogsError
+from jobs.experiments.other_policies import policy_records
 from jobs.experiments.page import page
 from jobs.experiments.replay_state import replay_settings
 from jobs.experiments.side_by_side import side_by_side
@@ -45,6 +46,7 @@ def run(settings: Settings, name: str, *, replay: bool = False) -> Report:
         how = f"`endcap replay --experiment {name}` plays recorded trips" if replay else "serve some requests"
         raise NoLogsError(f"Nobody has been in {name} yet, as {own.exposure_log} says; {how}")
     records = [*found.records, *(side_by_side(own, experiment) if replay else ())]
+    records += policy_records(found.log, experiment)
     said = verdict(records, experiment)
     records.append(
         {"report": "experiment", "experiment": name, "metric": "verdict", "value": 1, **vars(said)}
