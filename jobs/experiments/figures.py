@@ -49,14 +49,14 @@ class Log:
         folder, con = logs.logs_folder(settings), ibis.duckdb.connect()
         if not logs.parts(folder / "exposures"):
             return None
-        tables = [
-            con.read_parquet(str(folder / name / "part-*.parquet"))
+        tables = {
+            name: con.read_parquet(str(folder / name / "part-*.parquet"))
             if logs.parts(folder / name)
             else ibis.memtable(schema.empty_table())
             for name, schema in logs.TABLES.items()
-        ]
+        }
         path = settings.table("transactions")
-        return cls(*tables, con.read_parquet(str(path)) if path.is_file() else None)
+        return cls(**tables, transactions=con.read_parquet(str(path)) if path.is_file() else None)
 
     def users(self, experiment: Experiment) -> Any:
         """`per_user` with the activity before the start, made once for all that is asked of it."""

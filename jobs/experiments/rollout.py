@@ -28,6 +28,7 @@ from bentos.experiments import Experiment, RolloutPlan, load_experiments
 from bentos.rollouts import Rollout, load_rollouts, save_rollouts
 from feature_repo.settings import Settings
 from jobs.experiments.figures import figures
+from jobs.experiments.sequential import sample_ratio_p
 from jobs.experiments.verdict import Verdict, in_doubt, verdict
 
 WAIT, ADVANCE, STOP, SHIP, START = "wait", "advance", "stop", "ship", "start"
@@ -164,12 +165,12 @@ def seen(settings: Settings, experiment: Experiment) -> Seen:
     found = figures(settings, experiment)
     if found is None:
         return Seen({}, None, None)
-    return Seen(
-        found.users,
-        found.newest,
-        verdict(found.records, experiment),
-        next(in_doubt(found.records, experiment), ""),
-    )
+    shares = {name: arm.share for name, arm in experiment.arms.items() if arm.share > 0}
+    p = sample_ratio_p([found.users.get(name, 0) for name in shares], list(shares.values()))
+    # The report's own check is for one look, this one for as many as there will be.
+    records = [{**each, "value": p} if each["metric"] == "srm" else each for each in found.records]
+    doubt = next(in_doubt(records, experiment), "")
+    return Seen(found.users, found.newest, verdict(records, experiment), doubt)
 
 
 def trail_file(settings: Settings, name: str) -> Path:

@@ -33,10 +33,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import lambertw
+from scipy.special import gammaln, lambertw
 
 Floats = NDArray[np.float64]
 ALPHA = 0.05
+CONCENTRATION = 100.0  # users; more would find smaller deviations of more users sooner, and large ones later
 
 
 class SequentialError(ValueError):
@@ -113,6 +114,23 @@ def one_sided(
     with np.errstate(divide="ignore", over="ignore"):
         p = root / (2 * np.expm1(worse**2 / variance * gain / (1 + gain) / 2))
     return _sequence(values - half, values + half, p)
+
+
+def sample_ratio_p(users: ArrayLike, shares: ArrayLike) -> float:
+    """P of users coming to arms in other than the planned shares, however often one looks; (n_arms,) each.
+
+    The mixture is Dirichlet around the shares (Lindon & Malek 2022, "Anytime-valid inference for multinomial
+    count data"), as if CONCENTRATION users had come as planned. SequentialError unless shares are above 0 and
+    add up to 1 and counts are not below 0.
+    """
+    counts, planned = np.asarray(users, np.float64), np.asarray(shares, np.float64)
+    fits = counts.shape == planned.shape and abs(planned.sum() - 1) < 1e-6
+    if not fits or not (planned > 0).all() or not (counts >= 0).all():
+        raise SequentialError(f"Users {counts.tolist()} do not fit shares {planned.tolist()}")
+    prior = CONCENTRATION * planned
+    evidence = (gammaln(prior + counts) - gammaln(prior) - counts * np.log(planned)).sum()
+    evidence += gammaln(CONCENTRATION) - gammaln(CONCENTRATION + counts.sum())
+    return float(np.exp(-max(evidence, 0.0)))
 
 
 def mixture_variance(alpha: float) -> float:

@@ -122,6 +122,14 @@ def verdict(records: Sequence[Record], experiment: Experiment, *, needed: int | 
     return Verdict("keep running", f"{'; '.join([*open_, *more])}.")
 
 
+def in_doubt(records: Sequence[Record], experiment: Experiment) -> Iterator[str]:
+    """Guardrails that speak against giving a treatment more users: worse than allowed, or unknown."""
+    figures = Figures(records, experiment)
+    for arm in experiment.treatments:
+        for guardrail in experiment.guardrails:
+            yield from _guarded(figures, arm, guardrail)
+
+
 def _broken(figures: Figures) -> Iterator[str]:
     """What makes a comparison worth nothing, the most telling first."""
     arms = figures.experiment.arms
