@@ -3,7 +3,16 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictStr,
+    ValidationError,
+)
+from pydantic_core import InitErrorDetails
 
 MAX_K = 100
 MAX_ID = 128
@@ -58,6 +67,14 @@ class RecommendRequest(BaseModel):
         max_length=20,
         description="for testers: the arm wanted, by experiment; such an answer counts in no experiment",
     )
+
+
+def refused(request: BaseModel, field: str, error: ValueError) -> ValidationError:
+    """The error of a request whose field has a value that is of no use here, as if its model had found it."""
+    found = InitErrorDetails(
+        type="value_error", loc=(field,), input=getattr(request, field), ctx={"error": error}
+    )
+    return ValidationError.from_exception_data(type(request).__name__, [found])
 
 
 class WhyNotRequest(BaseModel):

@@ -20,7 +20,6 @@ from starlette.routing import Route
 from bentos import metrics
 from bentos.api_models import ClockSetting, EventBatch, RecommendRequest, ShopperEvent, within_limit
 from bentos.event_log import Event
-from bentos.experiments import ExperimentError
 from bentos.intake import Intake
 from bentos.release import Release
 from bentos.session import positions
@@ -48,13 +47,10 @@ async def recommend(request: Request) -> Response:
     """Recommend items to one user; 400 with the reason for a request that cannot be answered."""
     try:
         asked = RecommendRequest.model_validate_json(await request.body())
+        answer: Answer = request.app.state.answer
+        return json_response(await answer(asked))
     except ValidationError as error:
         return json_response({"error": told(error)}, 400)
-    answer: Answer = request.app.state.answer
-    try:
-        return json_response(await answer(asked))
-    except ExperimentError as error:
-        return json_response({"error": f"arms: {error}"}, 400)
 
 
 async def events(request: Request) -> Response:

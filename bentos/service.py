@@ -18,7 +18,13 @@ from typing import Any
 import bentoml
 
 from bentos import metrics
-from bentos.api_models import RecommendAnswer, RecommendRequest, WhyNotAnswer, WhyNotRequest
+from bentos.api_models import (
+    RecommendAnswer,
+    RecommendRequest,
+    WhyNotAnswer,
+    WhyNotRequest,
+    refused,
+)
 from bentos.arms import Arms, Engine
 from bentos.blas import use_one_blas_thread
 from bentos.body_limit import BodyLimit
@@ -149,10 +155,7 @@ class Endcap:
 
         An unknown user or a store that cannot be read is answered with top sellers, and `degraded` says so.
         """
-        try:
-            return RecommendAnswer(**await self.answer(request))
-        except ExperimentError as error:
-            raise bentoml.exceptions.InvalidArgument(f"arms: {error}") from error
+        return RecommendAnswer(**await self.answer(request))
 
     @bentoml.api(route="/why-not")  # type: ignore[untyped-decorator]
     def why_not(self, request: WhyNotRequest, /) -> WhyNotAnswer:
@@ -184,10 +187,13 @@ class Endcap:
     async def answer(self, request: RecommendRequest) -> dict[str, Any]:
         """The fields of a RecommendAnswer: the same on every route.
 
-        ExperimentError for a forced arm that is not there.
+        ValidationError for a forced arm that is not there.
         """
         began, now, request_id = perf_counter(), self.clock.now(), uuid.uuid4().hex
-        variant = self.arms.of(request.user_id, now, request.arms)
+        try:
+            variant = self.arms.of(request.user_id, now, request.arms)
+        except ExperimentError as error:
+            raise refused(request, "arms", error) from error
         recent = self.recent(request.user_id)
         found = recommend(
             variant.release,

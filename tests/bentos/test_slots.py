@@ -65,7 +65,7 @@ def test_slots_are_the_best_that_the_rules_allow(shuffled, name, task, k):
 
 
 def test_each_rule_has_an_order_of_its_own(release):
-    """By position, in the north reversed, the own first; category 3, of which seven were bought, sells 2.7 fold."""
+    """By position, in the north reversed, the own first; of category 3 seven were bought, and it leads."""
     expected = {
         "top_sellers": ["i00", "i01", "i02", "i03"],
         "segment": ["i19", "i18", "i17", "i16"],
