@@ -5,11 +5,12 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
 from bentos.durable_log import LogError
-from bentos.event_log import Basket, Event, EventLog
+from bentos.event_log import SCHEMA, Basket, Event, EventLog
 
 NOW_US, ARRIVED_S = 1_000_000, 50.0
 
@@ -193,3 +194,19 @@ def test_purchases_are_pending_again_for_another_store(log):
     assert log.pending() == ["u"]
     log.mark_applied([("u", NOW_US * 2)], "two")
     assert log.pending() == []
+
+
+def test_a_log_of_before_answers_were_named_goes_on(tmp_path):
+    """Its events stay, without the answer that led to them; new ones have it, also when it is opened again."""
+    path = tmp_path / "events.db"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(SCHEMA.replace("  request_id TEXT,\n", ""))
+        columns = "event_id, kind, user_id, item_id, received_us, arrived_s"
+        old.execute(f"INSERT INTO events ({columns}) VALUES ('e1', 'purchase', 'u', 'i1', 5, 1)")
+        old.commit()
+    for number in (2, 3):
+        log = EventLog(path)
+        append(log, [Event(f"e{number}", "purchase", "u", "i1", request_id=f"r{number}")])
+        rows = log._connection.execute("SELECT event_id, request_id FROM events ORDER BY seq").fetchall()
+        log.close()
+    assert rows == [("e1", None), ("e2", "r2"), ("e3", "r3")]
