@@ -197,7 +197,7 @@ def test_purchases_are_pending_again_for_another_store(log):
 
 
 def test_a_log_of_before_answers_were_named_goes_on(tmp_path):
-    """Its events stay, without the answer that led to them; new ones have it, also when it is opened again."""
+    """Its events stay, without the answer that led to them; new ones have it, then and later."""
     path = tmp_path / "events.db"
     with closing(sqlite3.connect(path)) as old:
         old.executescript(SCHEMA.replace("  request_id TEXT,\n", ""))
