@@ -129,7 +129,7 @@ class RolloutPlan(Part):
 
     steps: tuple[Share, ...] = Field(default=(0.01, 0.05, 0.25, 0.5), min_length=1, max_length=20)
     hours: Number = Field(default=24.0, ge=0, le=24 * 90)
-    users: int = Field(default=100, ge=2, le=10**9)
+    users: int = Field(default=100, strict=True, ge=2, le=10**9)
 
     @model_validator(mode="after")
     def _grows(self) -> Self:

@@ -2,9 +2,11 @@
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from bentos import experiments
 from bentos.experiments import METRICS, Experiment, ExperimentError, Experiments, load_experiments
 from bentos.legacy_rules import LEGACY_RULES
 from bentos.yaml_file import LIMIT
@@ -141,6 +143,15 @@ SWAPS = [
     ("  engine:", "  実験:", ": experiments.実験 is '実験': String should match pattern"),
     ("  engine:", "  7:", ": experiments.7 is 7: Input should be a valid string"),
     ("  engine:", f"  {'e' * 900}:", f": experiments.{'e' * 64} is 'eee"),
+    ("ramp: 0.2", "rollout: {steps: [0.25, 0.05]}", "steps are [0.25, 0.05]; use shares above 0, each above"),
+    ("ramp: 0.2", "rollout: {steps: [0, 0.05]}", ".rollout: steps are [0.0, 0.05]; use shares above 0"),
+    (
+        "ramp: 0.2",
+        "rollout: {steps: [0.05, 0.8]}",
+        "rollout.steps go up to 0.8; the treatment's share is 0.75",
+    ),
+    ("ramp: 0.2", "rollout: {users: true}", ".rollout.users is True: Input should be a valid integer"),
+    ("ramp: 0.2", "rollout: {hours: -1}", ".rollout.hours is -1: Input should be greater than or equal to 0"),
     ("old: {", "Old: {", ".arms.Old is 'Old': String should match pattern"),
     (
         "      old:",
@@ -202,8 +213,10 @@ def test_a_shared_node_is_told_short(path):
 
 
 def test_a_missing_file_and_a_folder_are_refused(path):
-    """Neither can be read."""
-    with pytest.raises(ExperimentError, match=r"experiments\.yaml is not there; copy bentos"):
+    """The first is told what to copy."""
+    with pytest.raises(
+        ExperimentError, match=r"experiments\.yaml is not there; copy bentos/experiments\.yaml to it"
+    ):
         load_experiments(path)
     path.mkdir()
     with pytest.raises(
@@ -213,6 +226,12 @@ def test_a_missing_file_and_a_folder_are_refused(path):
 
 
 ENDS = ", end: 2018-02-01T00:00:00Z"
+
+
+def test_the_file_that_is_shipped_is_good():
+    """It can be copied as it is."""
+    found = load_experiments(Path(experiments.__file__).with_name("experiments.yaml"))
+    assert found.named("engine").control in found.named("engine").arms
 
 
 def test_experiments_of_a_layer_share_no_user_at_one_time(path):

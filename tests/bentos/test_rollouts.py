@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bentos.experiments import ExperimentError, Experiments
+from bentos.experiments import ExperimentError, Experiments, RolloutPlan
 from bentos.rollouts import Rollout, load_rollouts, rolled_out, save_rollouts
 
 
@@ -109,13 +109,24 @@ def test_rollouts_stand_over_the_experiments(experiments):
     assert experiments.named("boost").settled == "new"
 
 
+def test_before_its_rollout_begins_an_experiment_has_nobody(experiments):
+    """One that is to be rolled out, unless it was settled by hand; its ramp then is the rollout's."""
+    engine, boost = (
+        each.model_copy(update={"rollout": RolloutPlan()}) for each in experiments.experiments.values()
+    )
+    planned = experiments.model_copy(update={"experiments": {"engine": engine, "boost": boost}})
+    before = rolled_out(planned, {})
+    assert (before.named("engine").ramp, before.named("boost")) == (0.0, boost)
+    assert rolled_out(planned, {"engine": Rollout(ramp=0.02)}).named("engine").ramp == 0.02
+
+
 def test_a_rollout_of_an_experiment_that_is_gone_says_nothing(experiments):
     """Experiments are taken out of the file while their rollouts stay."""
     assert rolled_out(experiments, {"gone": Rollout(ramp=0.5, settled="arm")}) == experiments
 
 
 def test_an_arm_that_is_not_there_cannot_be_settled_for(experiments):
-    """The line says which there are and how to start again."""
-    says = r"engine has settled for 'older', which is none of its arms \(old, new\); .*another name"
+    """The line says which there are and what to do."""
+    says = r"engine has settled for 'older', which is none of its arms \(old, new\); give the exp"
     with pytest.raises(ExperimentError, match=says):
         rolled_out(experiments, {"engine": Rollout(ramp=1, settled="older")})
