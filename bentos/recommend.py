@@ -1,21 +1,18 @@
 """The path of a request: user row, candidates, item rows, ranker, rules, reasons.
 
-Training draws its pairs and evaluation its rankings through `ranked`, the service its answers
-through `recommend`: a quality figure is a figure of the served path.
+What fails or is late on it is done without, as `ladder.py` says. An experiment's arm may put a legacy rule in
+the place of candidates and ranker, or draw the last slots.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bentos import rules
-from bentos.candidates import SOURCES, TASKS, Candidates, draw
-from bentos.explain import NEWCOMER, reason
-from bentos.exploration import Exploration, Explore, Explored, explored, recorded
+from bentos.candidates import SOURCES, TASKS, draw
+from bentos.exploration import Exploration, Explore, recorded
 from bentos.ladder import (
     BUDGET_MS,
     FeaturesUnavailableError,
@@ -25,16 +22,12 @@ from bentos.ladder import (
     item_rows,
     without_ranker,
 )
-from bentos.newcomers import newcomers
-from bentos.placement import Page, placed
+from bentos.ranking import Ranking, explained, exploring, ordered, ranked, slots_of, with_propensities
 from bentos.release import Release
-from bentos.scoring import margins, matrix, matrix_columns
 from bentos.session import Session, interested, positions
 from bentos.shopper import Shopper, shopper
-from bentos.slots import Contribution, Slot, legacy_slots
-from feature_repo.pair_features import Floats, Positions
-
-CONTRIBUTIONS = 5  # of the features of each item
+from bentos.slots import Slot, legacy_slots
+from feature_repo.pair_features import Floats
 
 
 @dataclass(frozen=True)
@@ -51,105 +44,6 @@ class Recommendation:
     turned_away: Mapping[str, int] = field(default_factory=dict)
     rules: str = "release"  # whose rules: the release's, or the hash of an operator's
     exploration: Exploration | None = None  # of the slots that were drawn, where any were
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Scored candidates of one shopper, best first, after the rules: rows of `candidates`."""
-
-    candidates: Candidates
-    order: NDArray[np.intp]
-    scores: Floats
-    turned_away: Mapping[str, int]
-    placed_by: Mapping[int, str] = field(default_factory=dict)  # rows, as in `Placed`
-    gave_way: Mapping[int, str] = field(default_factory=dict)
-    newcomers: rules.Mask | None = None  # (n_candidates,) those of which one may stand in the last slot
-    rows: Floats | None = None  # (n_candidates, n_columns) what the ranker read
-    explored: Explored | None = None  # where the last slots were drawn
-
-    @property
-    def items(self) -> Positions:
-        """Catalogue positions, best first."""
-        return self.candidates.items[self.order]
-
-
-def ranked(
-    release: Release,
-    who: Shopper,
-    candidates: Candidates,
-    item_features: Floats,
-    *,
-    k: int,
-    task: str,
-    basket: Positions | None = None,
-) -> Ranking:
-    """Score the candidates, order them, apply the rules for `k` slots."""
-    rows = matrix(release, who, candidates, item_features)
-    scores = margins(release.rankers[task], rows)
-    found = ordered(release, candidates, scores, item_features, k=k, task=task, basket=basket)
-    return replace(found, rows=rows)
-
-
-def ordered(
-    release: Release,
-    candidates: Candidates,
-    scores: Floats,
-    item_features: Floats | None,
-    *,
-    k: int,
-    task: str,
-    basket: Positions | None = None,
-) -> Ranking:
-    """Order scored candidates, best first, and apply the rules for `k` slots.
-
-    Without item features all candidates count as available.
-    """
-    new = newcomers(release, candidates, task)
-    found = placed(release, candidates.items, scores, item_features, k=k, basket=basket, newcomers=new)
-    return Ranking(candidates, scores=scores, newcomers=new, **vars(found))
-
-
-def slots_of(release: Release, who: Shopper, ranking: Ranking, k: int) -> tuple[Slot, ...]:
-    """The first `k` of a ranking, with titles and reasons."""
-    catalogue, candidates, new = release.catalogue, ranking.candidates, ranking.newcomers
-    page = ranking.order[:k]
-    bought = np.isin(candidates.items[page], who.past.items)
-    return tuple(
-        Slot(
-            item_id=str(catalogue.item_ids[candidates.items[row]]),
-            title=str(catalogue.titles[candidates.items[row]]),
-            score=float(ranking.scores[row]),
-            rank=rank,
-            sources=candidates.sources_of(int(row)),
-            reason=NEWCOMER
-            if rank == k and new is not None and new[row]
-            else reason(release, who, candidates, int(row)),
-            placed_by=ranking.placed_by.get(int(row)),
-            bought_before=bool(before),
-        )
-        for rank, (row, before) in enumerate(zip(page, bought, strict=True), start=1)
-    )
-
-
-def explained(release: Release, rows: Floats, slots: Sequence[Slot], task: str) -> tuple[Slot, ...]:
-    """The slots with their largest contributions: SHAP values of the trees (Lundberg et al., 2020).
-
-    `rows` (n_slots, n_columns) are what the ranker read of them.
-    """
-    import xgboost
-
-    features = release.manifest["features"]
-    columns = matrix_columns(features["user"], features["item"])
-    effects = release.rankers[task].predict(xgboost.DMatrix(rows, nthread=1), pred_contribs=True)
-    told = []
-    for slot, row, effect in zip(slots, rows, effects, strict=True):
-        largest = np.argsort(-np.abs(effect[:-1]), kind="stable")[:CONTRIBUTIONS]  # the last one is the bias
-        most = [
-            Contribution(columns[n], None if np.isnan(row[n]) else float(row[n]), float(effect[n]))
-            for n in largest
-        ]
-        told.append(replace(slot, contributions=tuple(most)))
-    return tuple(told)
 
 
 @dataclass(frozen=True)
@@ -185,38 +79,10 @@ def ranking_of(
     reason = without_ranker(release, asked.task, item_features, watch)
     if reason is None and item_features is not None:
         found = ranked(release, who, candidates, item_features, **wanted)
-        return exploring(release, found, asked), item_features
+        return exploring(release, found, asked.k, asked.explore, asked.rng), item_features
     lost.add(str(reason), "ordered by the pool")
     scores = candidates.scores[:, SOURCES.index("pool")]
     return ordered(release, candidates, scores, item_features, **wanted), item_features
-
-
-def exploring(release: Release, ranking: Ranking, asked: Asked) -> Ranking:
-    """The ranking with the last slots of its page drawn, where that is asked for."""
-    if asked.explore is None or asked.rng is None:
-        return ranking
-    found = explored(
-        ranking.order,
-        ranking.scores,
-        ranking.candidates.items,
-        release.catalogue,
-        asked.k,
-        release.rules,
-        asked.explore,
-        asked.rng,
-    )
-    page = Page(ranking.order, asked.k, dict(ranking.placed_by), dict(ranking.gave_way))
-    page.exchange("exploration", found.order)
-    return replace(
-        ranking, order=page.order, placed_by=page.placed_by, gave_way=page.gave_way, explored=found
-    )
-
-
-def with_propensities(slots: tuple[Slot, ...], found: Explored) -> tuple[Slot, ...]:
-    """The slots of an explored page, those that were drawn marked."""
-    kept = found.kept
-    drawn = zip(slots[kept:], found.propensities[kept:].tolist(), strict=True)
-    return slots[:kept] + tuple(replace(slot, propensity=chance, explored=True) for slot, chance in drawn)
 
 
 def personal(

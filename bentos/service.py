@@ -7,7 +7,6 @@
 beside them. No TensorFlow and no Feast: towers are arrays, features packed rows.
 """
 
-import asyncio
 import gc
 import logging
 import sqlite3
@@ -32,7 +31,7 @@ from bentos.event_log import EventLog
 from bentos.experiments import ExperimentError
 from bentos.exploration import rng_of
 from bentos.exposure_log import Exposure, ExposureLog
-from bentos.group_commit import GroupCommit
+from bentos.exposures import NOT_KEPT, Exposures
 from bentos.intake import Intake
 from bentos.json_only import JsonOnly
 from bentos.ladder import FeaturesUnavailableError
@@ -41,7 +40,7 @@ from bentos.live_rules import LiveRules
 from bentos.online import EVENTS, RECOMMEND, online_app
 from bentos.online_features import OnlineFeatures
 from bentos.openapi import Described
-from bentos.recommend import recommend
+from bentos.recommend import Recommendation, recommend
 from bentos.release import Release, load_stored, stored_model
 from bentos.session import LASTS_S, LENGTH, session_of
 from bentos.shop_clock import ShopClock
@@ -54,7 +53,6 @@ from feature_repo.stores.packed.opened import open_rows
 
 log = logging.getLogger("bentoml.endcap")
 WRITE_S = 1.0  # for the store to take a purchase; later it is tried again
-EXPOSE_S = 0.1  # for an exposure to be on the disk before its answer goes out
 
 
 class Rehearsal:
@@ -99,7 +97,7 @@ class Endcap:
         self.clock = ShopClock(self.release, replay=self.settings.replay)
         self.features = OnlineFeatures(self.settings, self.release, self.clock.now)
         self.arms = Arms(self.settings, Engine(self.rules, self.features), self.engine_of)
-        self.exposures = GroupCommit(ExposureLog(self.settings.exposure_log).append)
+        self.exposures = Exposures(ExposureLog(self.settings.exposure_log))
         self.events = EventLog(self.settings.event_log)
         writer = open_rows(self.settings, timeout_s=WRITE_S, read_only=False, create=False)
         self.intake = Intake(self.events, LiveRows(writer, self.events), self.clock)
@@ -219,45 +217,27 @@ class Endcap:
             assigned=variant.assigned,
             temperature=variant.explore.temperature if variant.explore else None,
         )
-        degraded = list(found.degraded)
-        if not await self.expose(exposure):
-            degraded.append("the log of exposures cannot be written now: the answer counts in no experiment")
-        return {
-            "request_id": request_id,
-            "user_id": found.user_id,
-            "task": found.task,
-            "release": found.release,
-            "rules": found.rules,
-            "items": [item_of(slot) for slot in found.slots],
-            "arms": dict(variant.assigned.arms),
-            "degraded": degraded,
-            "feature_time": found.feature_time,
-            "turned_away": dict(found.turned_away),
-            "latency_ms": latency_ms,
-            "stages_ms": dict(found.stages_ms),
-        }
-
-    async def expose(self, exposure: Exposure) -> bool:
-        """Log an answer: on the disk before it is given where an experiment is to learn from it.
-
-        False where that could not be done in time: it costs no answer, but the experiment may lack it.
-        """
-        kept = self.exposures.put(exposure)
-        kept.add_done_callback(noted)
-        if not exposure.assigned.arms:
-            return True
-        if not exposure.assigned.forced:
-            metrics.exposed(exposure.assigned.arms)
-        await asyncio.wait([kept], timeout=EXPOSE_S)
-        return kept.done() and kept.exception() is None
+        if not await self.exposures.keep(exposure):
+            found = replace(found, degraded=(*found.degraded, NOT_KEPT))
+        return told(exposure, found)
 
 
-def noted(kept: "asyncio.Future[None]") -> None:
-    """Count an answer that was kept, or could not be."""
-    error = kept.exception()
-    metrics.exposures("lost" if error else "kept", 1)
-    if error:
-        log.warning("an exposure cannot be kept: %s", error)
+def told(exposure: Exposure, found: Recommendation) -> dict[str, Any]:
+    """The fields of a RecommendAnswer."""
+    return {
+        "request_id": exposure.request_id,
+        "user_id": found.user_id,
+        "task": found.task,
+        "release": found.release,
+        "rules": found.rules,
+        "items": [item_of(slot) for slot in found.slots],
+        "arms": dict(exposure.assigned.arms),
+        "degraded": list(found.degraded),
+        "feature_time": found.feature_time,
+        "turned_away": dict(found.turned_away),
+        "latency_ms": exposure.latency_ms,
+        "stages_ms": dict(found.stages_ms),
+    }
 
 
 def item_of(slot: Slot) -> dict[str, Any]:

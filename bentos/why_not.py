@@ -13,7 +13,8 @@ import numpy as np
 from bentos import rules
 from bentos.candidates import SOURCES, opinions
 from bentos.ladder import Lost, Reader, Stopwatch
-from bentos.recommend import Asked, Ranking, ranking_of
+from bentos.ranking import Ranking
+from bentos.recommend import Asked, ranking_of
 from bentos.release import Release
 from bentos.rule_parameters import reason_of
 from bentos.session import Session, interested, positions

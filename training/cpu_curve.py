@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bentos.candidates import SIZE, TASKS, draw, opinions
-from bentos.recommend import ranked, slots_of
+from bentos.ranking import ranked, slots_of
 from bentos.release import Release
 from bentos.shopper import Shopper
 from feature_repo.pair_features import Floats, Positions

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bentos.candidates import Candidates
-from bentos.recommend import ranked
+from bentos.ranking import ranked
 from bentos.release import Release
 from bentos.scoring import matrix_columns
 from bentos.shopper import Shopper

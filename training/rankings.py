@@ -15,7 +15,7 @@ from bentos import legacy_rules
 from bentos.candidates import draw, opinions
 from bentos.index import best
 from bentos.legacy_rules import LEGACY_RULES
-from bentos.recommend import ranked
+from bentos.ranking import ranked
 from bentos.release import Release
 from bentos.shopper import Shopper
 from feature_repo.pair_features import Positions

@@ -120,7 +120,7 @@ def test_contributions_are_the_largest_on_request(served):
 
 def test_contributions_add_up_to_the_score(served, monkeypatch):
     """All of an item's, and the one bias that all items share, are its score."""
-    monkeypatch.setattr("bentos.recommend.CONTRIBUTIONS", 10_000)
+    monkeypatch.setattr("bentos.ranking.CONTRIBUTIONS", 10_000)
     slots = recommend(*served, "u1", k=5, task="all", now=NOW, explain=True).slots
     rest = [slot.score - sum(each.effect for each in slot.contributions) for slot in slots]
     np.testing.assert_allclose(rest, rest[0], atol=1e-5)

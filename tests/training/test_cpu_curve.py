@@ -9,7 +9,7 @@ from plain_held_out import held_of
 from tiny_release import ITEM_FEATURES, NOW, USER_FEATURES, InMemory, user_row
 
 from bentos.candidates import SIZE, draw
-from bentos.recommend import ranked
+from bentos.ranking import ranked
 from bentos.scoring import matrix, matrix_columns
 from bentos.shopper import shopper
 from jobs.benches import cpu_curve as bench

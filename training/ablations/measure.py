@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bentos.candidates import TASKS
-from bentos.recommend import ordered
+from bentos.ranking import ordered
 from bentos.scoring import margins
 from training.ablations.pairs import Pairs, thinned
 from training.ablations.variants import Variant
