@@ -175,7 +175,7 @@ def test_a_ramp_takes_more_and_moves_nobody(users):
 
 
 def test_layers_are_independent(users):
-    """An arm in one layer tells nothing of the arm in another, nor a place in the layer of the arm in it."""
+    """Arms and places in one layer tell nothing of those in another, nor a place of the arm."""
     both = experiments(experiment(), experiment("boost", (0.3, 0.7), layer="rules"))
     arms = [assigned(both, user, NOW).arms for user in users]
     table = Counter((each["engine"], each["boost"]) for each in arms)
@@ -183,6 +183,9 @@ def test_layers_are_independent(users):
     tenths = [int(10 * place_in_layer(both, "page", user)) for user in users]
     table = Counter(zip(tenths, (each["engine"] for each in arms), strict=True))
     assert chi2_contingency(np.reshape([table[key] for key in sorted(table)], (10, 2))).pvalue > 0.001
+    others = [int(10 * place_in_layer(both, "rules", user)) for user in users]
+    table = Counter(zip(tenths, others, strict=True))
+    assert chi2_contingency(np.reshape([table[key] for key in sorted(table)], (10, 10))).pvalue > 0.001
 
 
 def test_experiments_of_a_layer_draw_anew(users):
@@ -233,7 +236,8 @@ def test_what_is_settled_is_for_the_whole_slice(users):
     assert not any(each.settled for each in found if each.held_out)
     assert near(sum(bool(each.settled) for each in found), len(users), 0.8 * 0.5)
     decided = next(each for each in found if each.settled)
-    assert arms_in_force(some, decided) == [some.named("engine").arms["new"]]
+    (arm,) = arms_in_force(some, decided)
+    assert arm is some.named("engine").arms["new"]
 
 
 def test_a_tester_gets_the_arms_that_they_ask_for(users):
@@ -245,9 +249,10 @@ def test_a_tester_gets_the_arms_that_they_ask_for(users):
         assert not by_chance.forced
         assert found.forced
         assert found.arms == {"engine": "new", **by_chance.arms}
-    settled = experiments(experiment(settled="old"))
-    found = assigned(settled, users[0], NOW, {"engine": "new"})
-    assert arms_in_force(settled, found) == [settled.named("engine").arms["new"]]
+    for some in (experiments(experiment(settled="old")), experiments(experiment())):
+        for user in users[:20]:
+            (found,) = arms_in_force(some, assigned(some, user, NOW, {"engine": "new"}))
+            assert found is some.named("engine").arms["new"]
 
 
 @pytest.mark.parametrize(

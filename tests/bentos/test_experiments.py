@@ -189,6 +189,7 @@ def test_one_wrong_value_is_refused_with_its_place(path, good, bad, says):
         ("[" * 40_000, "more than 50 levels in one another in line 1"),
         ("- " * 40_000, "more than 50 levels in one another in line 1"),
         ("{a: " * 40_000, "more than 50 levels in one another in line 1"),
+        ("- " * 60 + "x", "more than 50 levels in one another in line 1"),
         ("experiments: " + "[" * 40 + "]" * 40, ": experiments is [[...]]: "),
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor for the tag"),
         ("a: !" + "t" * 90_000 + " 1", "could not determine a constructor for the tag"),

@@ -33,6 +33,11 @@ async def behind_one(disk, numbers):
     return commits, [first, *map(commits.put, numbers)]
 
 
+def outcome(coroutine):
+    """What it comes to, which must be soon."""
+    return asyncio.run(asyncio.wait_for(coroutine, 20))
+
+
 @pytest.fixture
 def disk():
     """A disk of one test."""
@@ -47,7 +52,7 @@ def test_who_comes_during_a_commit_shares_the_next(disk):
         disk.let.set()
         return await asyncio.gather(*answers)
 
-    assert asyncio.run(many()) == [2 * number for number in range(101)]
+    assert outcome(many()) == [2 * number for number in range(101)]
     assert disk.batches == [[0], list(range(1, 101))]
     assert threading.get_ident() not in disk.threads
 
@@ -63,7 +68,7 @@ def test_nobody_waits_who_comes_to_an_idle_disk(disk):
             await asyncio.sleep(0.01)
         return results
 
-    assert asyncio.run(alone()) == [0, 2, 4]
+    assert outcome(alone()) == [0, 2, 4]
     assert disk.batches == [[0], [1], [2]]
 
 
@@ -76,10 +81,25 @@ def test_an_error_reaches_all_of_its_commit_and_nobody_else(disk):
         found = await asyncio.gather(*answers, return_exceptions=True)
         return found, await commits.put(7)
 
-    (first, *failed), later = asyncio.run(some())
+    (first, *failed), later = outcome(some())
     assert first == 0
     assert [str(error) for error in failed] == ["no room for -5"] * 3
     assert later == 14
+
+
+def test_who_came_during_a_commit_that_fails_is_not_forgotten(disk):
+    """The next commit comes at once, not with the next who asks."""
+
+    async def behind():
+        commits = GroupCommit(disk.commit)
+        answers = [commits.put(-1)]
+        await asyncio.to_thread(disk.begun.wait, 10)
+        answers.append(commits.put(3))
+        disk.let.set()
+        return await asyncio.gather(*answers, return_exceptions=True)
+
+    failed, result = outcome(behind())
+    assert (str(failed), result) == ("no room for -1", 6)
 
 
 def test_who_leaves_hurts_nobody(disk):
@@ -96,7 +116,7 @@ def test_who_leaves_hurts_nobody(disk):
         found += await asyncio.gather(*failing, return_exceptions=True)
         return found, await commits.put(4)
 
-    found, later = asyncio.run(leaving())
+    found, later = outcome(leaving())
     assert [isinstance(each, asyncio.CancelledError) for each in found] == [
         True,
         False,
@@ -119,4 +139,4 @@ def test_a_waiter_that_times_out_leaves_what_it_put(disk):
         disk.let.set()
         return early, await answer
 
-    assert asyncio.run(impatient()) == (False, 10)
+    assert outcome(impatient()) == (False, 10)

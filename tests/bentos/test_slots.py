@@ -78,6 +78,18 @@ def test_each_rule_has_an_order_of_its_own(release):
     assert {name: [slot.item_id for slot in slots] for name, slots in found.items()} == expected
 
 
+@pytest.mark.parametrize("rule", ["blocked", "minimum_margin"])
+def test_the_page_is_filled_from_behind_what_is_kept_out(release, rule):
+    """Though all the best are blocked, or earn too little."""
+    best = [f"i{item:02d}" for item in range(18)]
+    parameters = (
+        {"item_ids": best} if rule == "blocked" else {"least": 0.1, "item_ids": dict.fromkeys(best, 0.0)}
+    )
+    ruled = replace(release, rules={rule: parameters})
+    slots = legacy_slots(ruled, shopper(None, ruled, NOW), "top_sellers", 1, "all", np.empty(0, np.int32))
+    assert [slot.item_id for slot in slots] == ["i18"]
+
+
 def test_a_department_that_is_shown_for_diversity_says_so(release):
     """The south's best seller of a page of the north stands there by the rule alone."""
     popularity = np.where(np.arange(N_ITEMS) % 2 == 0, 100.0, 1.0) - np.arange(N_ITEMS) / 100
