@@ -1,4 +1,4 @@
-"""The way into the log for answers: on the disk before they are given, where an experiment is to learn of them.
+"""The way into the log for answers: on the disk before they are given, where an experiment is to learn.
 
 Others are logged in the background, as fast. A log that cannot be written costs no answer; it is told,
 counted and logged, as an experiment may lack it.

@@ -11,6 +11,7 @@ import gc
 import logging
 import sqlite3
 import uuid
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
