@@ -12,7 +12,7 @@ from served_shop import BENTOML, ROOT
 
 from bentos.exposure_log import ExposureLog
 
-SOON_S = 3.0
+SOON_S = 5.0
 
 
 def copied(shop, folder):

@@ -202,7 +202,7 @@ def test_what_is_no_experiment_file_is_refused(path, text, says):
     """Nothing, a list, junk, a file that is huge or deep, tags that would run code: at once."""
     began = time.monotonic()
     assert says in refusal(path, text)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 def test_a_shared_node_is_told_short(path):
