@@ -26,7 +26,7 @@ from bentos.ranking import Ranking, explained, exploring, ordered, ranked, slots
 from bentos.release import Release
 from bentos.session import Session, interested, positions
 from bentos.shopper import Shopper, shopper
-from bentos.slots import Slot, legacy_slots
+from bentos.slots import ReadItems, Slot, legacy_slots, unread
 from feature_repo.pair_features import Floats
 
 
@@ -100,9 +100,12 @@ def personal(
     return slots, ranking
 
 
-def by_rule(release: Release, who: Shopper, name: str, asked: Asked) -> tuple[Slot, ...]:
+def by_rule(
+    release: Release, who: Shopper, name: str, asked: Asked, read_items: ReadItems = unread
+) -> tuple[Slot, ...]:
     """Slots by one of the legacy rules."""
-    return legacy_slots(release, who, name, asked.k, asked.task, positions(release, asked.session.basket))
+    basket = positions(release, asked.session.basket)
+    return legacy_slots(release, who, name, asked.k, asked.task, basket, read_items)
 
 
 def recommend(
@@ -142,13 +145,14 @@ def recommend(
     watch.lap("user")
     who = interested(shopper(row, release, now), release, asked.session)
     newest = row.get("event_timestamp") if row else None
+    if (row is not None or who.interest is not None) and features.late() is not None:
+        lost.add("features are out of date (run `endcap materialize`)", "as of the newest")
     if legacy is not None and row is not None:
-        found = replace(found, slots=by_rule(release, who, legacy, asked), feature_time=newest)
+        slots = by_rule(release, who, legacy, asked, lambda items: item_rows(features, items, watch, lost))
+        found = replace(found, slots=slots, feature_time=newest)
         watch.lap("legacy")
         strange = "no item passed the rules"
     elif legacy is None and (row is not None or who.interest is not None):
-        if features.late() is not None:
-            lost.add("features are out of date (run `endcap materialize`)", "as of the newest")
         if row is None and strange != "unknown user":
             lost.add(strange, "by this visit alone")
         slots, ranking = personal(release, features, who, asked, watch, lost)

@@ -1,5 +1,6 @@
 """The slots of an answer, and how the legacy rules fill them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -11,7 +12,7 @@ from bentos.legacy_rules import LEGACY_RULES
 from bentos.placement import diverse
 from bentos.release import Release
 from bentos.shopper import Shopper
-from feature_repo.pair_features import Positions
+from feature_repo.pair_features import Floats, Positions
 
 REASONS = MappingProxyType(
     {
@@ -21,6 +22,11 @@ REASONS = MappingProxyType(
         "category_affinity": "A top seller in a category that you buy",
     }
 )
+ReadItems = Callable[[Positions], Floats | None]  # features of items; None where they are not known
+
+
+def unread(items: Positions) -> None:
+    """Nothing, as where no store may be asked."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +56,28 @@ class Slot:
 
 
 def legacy_slots(
-    release: Release, who: Shopper, name: str, k: int, task: str, basket: Positions
+    release: Release,
+    who: Shopper,
+    name: str,
+    k: int,
+    task: str,
+    basket: Positions,
+    read_items: ReadItems = unread,
 ) -> tuple[Slot, ...]:
     """What one of the legacy rules shows, under the rules that keep items out: it needs no ranker.
 
-    The control arm of experiments and, as top sellers, the last fallback. Without scores in log odds nothing
-    is boosted, and no newcomer is tried.
+    The control arm of experiments and, as top sellers, the last fallback, which reads no items and takes all
+    for available. Without scores in log odds nothing is boosted, and no newcomer is tried.
     """
     scores, catalogue, marked = LEGACY_RULES[name](release, who), release.catalogue, rules.marks(release)
     allowed = marked.wanted & marked.earning
     if task == "discover":
         allowed[who.past.items] = False
     items = best(scores, 5 * k + len(basket), among=allowed)
-    sold = np.ones(len(items), dtype=bool)
+    features = read_items(items)
+    sold: rules.Mask = np.ones(len(items), dtype=bool)
+    if features is not None:
+        sold = np.asarray(~np.isnan(features).all(axis=1))
     kept, _ = rules.apply(items, sold, catalogue, k, release.rules, basket, marked)
     order = diverse(kept, items, catalogue, k, release.rules)[:k]
     shown = items[order]

@@ -8,7 +8,10 @@ from pathlib import Path
 import bentoml
 
 from bentos.arms import check_variants, experiments_in_force, named_in, releases_of, rule_variants
+from bentos.durable_log import LogError
+from bentos.event_log import EventLog
 from bentos.experiments import ExperimentError
+from bentos.exposure_log import ExposureLog
 from bentos.followed_files import state_of
 from bentos.live_rules import operator_rules
 from bentos.release import (
@@ -27,15 +30,16 @@ def release_tag(settings: Settings) -> str:
     """The release to serve: the current one, or in a Bento, whose sources lie in its `src`, the packed one.
 
     BentoML tells a BentoMLException in one line, and starts no worker that could only fail again: with a
-    release or an operator's rules or experiments that cannot be used.
+    release, an operator's rules or experiments, or a log that cannot be used.
     """
     try:
         tag = packed_tag(Path(__file__).parents[2]) or current_tag(settings)
         model = stored_model(tag)
         check_rules(settings.rules_file, Path(model.path))
         check_experiments(settings, Path(model.path))
+        check_logs(settings)
         return str(model.tag)
-    except (ReleaseError, RulesError, ExperimentError) as error:
+    except (ReleaseError, RulesError, ExperimentError, LogError) as error:
         raise bentoml.exceptions.BentoMLException(str(error)) from error
 
 
@@ -44,6 +48,12 @@ def check_rules(path: Path, release: Path) -> None:
     if state_of(path) is not None:
         item_features = read_manifest(release)["features"]["item"]
         operator_rules(path, load_catalogue(release), item_features)
+
+
+def check_logs(settings: Settings) -> None:
+    """Nothing, or LogError for a log that cannot be written to."""
+    EventLog(settings.event_log).close()
+    ExposureLog(settings.exposure_log).close()
 
 
 def check_experiments(settings: Settings, release: Path) -> None:

@@ -106,9 +106,8 @@ def test_a_department_that_is_shown_for_diversity_says_so(release):
 @pytest.mark.parametrize("name", LEGACY_RULES)
 @pytest.mark.parametrize("task", ["all", "discover"])
 def test_the_path_answers_by_a_legacy_rule(shuffled, name, task):
-    """With neither item features nor a ranker: the rule's slots, as of the shopper's row, not degraded."""
+    """Without a ranker: the rule's slots, as of the shopper's row, not degraded."""
     reader = InMemory({"ann": user_row()})
-    reader.read_items = None
     found = recommend(
         replace(shuffled, rankers={}), reader, "ann", k=5, task=task, now=NOW, legacy=name,
         session=Session(basket=BASKET, clicked=("i06",)),
@@ -148,3 +147,32 @@ def test_where_no_item_passes_the_rules_it_is_told(release):
     ruled = replace(release, rules={"blocked": {"departments": ["north", "south"]}})
     found = recommend(ruled, InMemory({"ann": user_row()}), "ann", k=2, task="all", now=NOW, legacy="segment")
     assert (found.slots, found.degraded) == ((), ("no item passed the rules: top sellers",))
+
+
+def test_a_legacy_arm_does_not_show_what_is_sold_no_more(release):
+    """An item without features is left out by the arm; the fallback, which asks no store, still has it."""
+    asked = {"k": 5, "task": "all", "now": NOW}
+    reader = InMemory({"ann": user_row()})
+    before = [slot.item_id for slot in recommend(release, reader, "ann", legacy="top_sellers", **asked).slots]
+    lacking = InMemory({"ann": user_row()}, missing=before[:1])
+    after = [slot.item_id for slot in recommend(release, lacking, "ann", legacy="top_sellers", **asked).slots]
+    assert after[:4] == before[1:]
+    assert recommend(release, lacking, "nobody", **asked).slots[0].item_id == before[0]
+
+
+def test_a_legacy_arm_tells_what_it_could_not_read(release):
+    """Late features and a store that fails between user and items are told as they are of the engine."""
+
+    class Late(InMemory):
+        def late(self):
+            return NOW
+
+        def read_items(self, items):
+            raise FeaturesUnavailableError(f"the store is gone, and {len(items)} items with it")
+
+    reader = Late({"ann": user_row()})
+    answer = recommend(release, reader, "ann", k=5, task="all", now=NOW, legacy="buy_again")
+    assert len(answer.slots) == 5
+    late, gone = answer.degraded
+    assert late.startswith("features are out of date")
+    assert gone.startswith("the store is gone")

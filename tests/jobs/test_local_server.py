@@ -165,6 +165,19 @@ def test_start_without_a_release_ends_in_one_line(settings, tmp_path, program, f
     assert (pointer or str(settings.current_release)) in errors[0]
 
 
+@pytest.mark.parametrize("name", ["events.db", "exposures.db"])
+def test_a_log_that_is_none_does_not_start(shop, settings, name):
+    """A folder in the place of a log ends the start in one line that names it: no worker tries for ever."""
+    settings.current_release.write_text(shop.tag)
+    (settings.state / name).mkdir()
+    home = served_shop.environment(settings.state, shop.bentoml_home)
+    code, output = said([*ENDCAP, "serve", "--port", str(free_port())], home, ROOT)
+    errors = [line for line in output.splitlines() if "[INFO]" not in line]
+    assert code == 1
+    assert len(errors) == 1, output
+    assert f"{settings.state / name} cannot be used as a log" in errors[0]
+
+
 def test_damaged_release_does_not_start(shop, settings, tmp_path):
     """A release whose files were touched is refused before any worker starts, not tried for ever."""
     settings.current_release.write_text(shop.tag)
