@@ -1,11 +1,13 @@
 """Records of experiments that never ran, as the analysis writes them: numbers of a size that shops see."""
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bentos.experiments import METRICS, Experiment
+from jobs.experiments.results import Results
 
 LEVELS = {  # metric: level of the control, its half width as a share, and the first treatment's lift
     "ctr": (0.0312, 0.012, 0.106),
@@ -18,7 +20,7 @@ LEVELS = {  # metric: level of the control, its half width as a share, and the f
     "latency_ms": (12.41, 0.004, 0.183),
     "degraded": (0.0021, 0.15, -0.062),
 }
-SEGMENTS = ("new", "light", "regular", "heavy")
+SEGMENTS = ("heavy", "light", "new", "regular")  # as a table that is grouped by them brings them
 DAYS = 19
 
 
@@ -47,7 +49,7 @@ def fake_experiment(treatments: int = 1, longer: str = "") -> Experiment:
 def fake_records(experiment: Experiment, seed: int = 0) -> list[dict[str, Any]]:
     """Every kind of record, of every arm; numbers are drawn around those of LEVELS."""
     rng = np.random.default_rng(seed)
-    rows = [*of_arms(experiment, rng), {"metric": "srm", "value": 0.4317}]
+    rows = [*side_by_side(experiment, rng), *of_arms(experiment, rng), {"metric": "srm", "value": 0.4317}]
     for place, arm in enumerate(experiment.treatments):
         scale = 1 - 0.35 * place
         rows += by_day(
@@ -64,8 +66,14 @@ def fake_records(experiment: Experiment, seed: int = 0) -> list[dict[str, Any]]:
         {"metric": "rejected", "reason": reason, "value": value}
         for reason, value in (("before its exposure", 12), ("after the window", 1_431), ("duplicate", 87))
     ]
-    rows += off_policy()
+    rows += off_policy(experiment.treatments[0])
     return [{"report": "experiment", "experiment": experiment.name, **row} for row in rows]
+
+
+def fake_results(treatments: int = 2, longer: str = "") -> Results:
+    """An experiment with every kind of record."""
+    experiment = fake_experiment(treatments, longer)
+    return Results(experiment, tuple(fake_records(experiment)))
 
 
 def of_arms(experiment: Experiment, rng: np.random.Generator) -> list[dict[str, Any]]:
@@ -121,11 +129,26 @@ def by_day(arm: str, scale: float, rng: np.random.Generator) -> list[dict[str, A
     return rows
 
 
-def off_policy() -> list[dict[str, Any]]:
-    """What the greedy policy would have earned, by each estimator."""
-    methods = ("ips", "snips", "clipped", "dm", "dr")
+def side_by_side(experiment: Experiment, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Levels on the same trips, which differ from those of the arms' users, and lifts over all other arms."""
+    rows = []
+    for metric in ("slot_revenue", "ctr"):
+        levels = {arm: LEVELS[metric][0] * float(rng.uniform(1.1, 1.6)) for arm in experiment.arms}
+        for arm, level in levels.items():
+            row = {"metric": metric, "arm": arm, "method": "side by side"}
+            rows.append({**row, "value": level, "low": 0.98 * level, "high": 1.03 * level})
+            for other in sorted(set(levels) - {arm}) if arm != experiment.control else ():
+                lift = level / levels[other] - 1
+                rows.append({**row, "versus": other, "value": lift, "low": lift - 0.01, "high": lift + 0.02})
+    return rows
+
+
+def off_policy(arm: str) -> list[dict[str, Any]]:
+    """What an arm that explores earned, and what the greedy policy would have, by each estimator."""
     return [
-        {"metric": "off_policy", "policy": "greedy", "method": method, "value": 0.0912 + 0.001 * place,
-         "low": 0.081 + 0.001 * place, "high": 0.102 + 0.001 * place, "ess": 812.4 + place}
-        for place, method in enumerate(methods)
+        {"metric": "off_policy", "arm": arm, "policy": f"{arm}, {name}", "method": method,
+         "value": 0.0912 + 0.001 * place, "low": 0.081 + 0.001 * place, "high": 0.102 + 0.001 * place,
+         "ess": 812.4 + place, "unit": "clicks of drawn slots per answer"}
+        for place, (name, method) in enumerate(
+            product(("as served", "greedy"), ("ips", "snips", "clipped", "dm", "dr")))
     ]  # fmt: skip

@@ -59,6 +59,12 @@ class Page(HTMLParser):
             self.row[-1] += data
 
 
+def by_place(read: Page) -> dict[tuple[str, ...], str]:
+    """Cells of an experiment's page, a group that has a title and remarks under its metric's name."""
+    names = {key: re.search(r"\((\w+)\)", key[1]) for key in read.cells}
+    return {(key[0], name[1] if (name := names[key]) else key[1], *key[2:]): read.cells[key] for key in names}
+
+
 def numbers(cell: str) -> list[tuple[float, float]]:
     """Numbers of a text with half a unit of their last digit; a percentage as a share."""
     found = re.findall(r"([+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?)(%?)", cell)

@@ -2,15 +2,18 @@
 
 In: `Results`. Out: a matplotlib figure, or None where there is nothing to draw. A dot is the lift of a
 treatment, with CUPED where there is one; the thick bar is its 95 % interval for one look at the end, the thin
-one is always valid. What crosses the line at 0 is not told apart from no difference.
+one is always valid. What crosses the line at 0 is not told apart from no difference. An arrow head stands for
+what lies beyond the edge.
 """
 
 from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bentos.experiments import METRICS
-from jobs.experiments.plots import beside, colour, figure_of, label, percent
+from jobs.experiments.plots import beside, colour, ends_of, figure_of, label, percent, span_of
 from jobs.experiments.results import Record, Results, known, relative
 from training.quality_plots import INK, PALE, finish
 
@@ -104,6 +107,7 @@ def draw_lines(results: Results, panel: Any, lines: Sequence[Line]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     top, middles = 0.0, []
+    panel.set_xlim(span_of_dots([dot for line in lines for dot in line.dots]))
     for line in lines:
         middles.append(top + line.height / 2)
         for place, dot in enumerate(line.dots):
@@ -112,26 +116,49 @@ def draw_lines(results: Results, panel: Any, lines: Sequence[Line]) -> None:
     panel.axvline(0, color=INK, linewidth=1)
     panel.set_yticks(middles, [line.name for line in lines])
     panel.set_ylim(top, 0)
-    panel.margins(x=0.06)
-    panel.xaxis.set_major_locator(MaxNLocator(7))
+    panel.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     panel.xaxis.set_major_formatter(percent)
+
+
+def span_of_dots(dots: Sequence[Dot]) -> tuple[float, float]:
+    """The span of the lifts with their fixed intervals, and of always-valid ones that are not far wider."""
+    valid = [end for dot in dots if dot.valid for end in ends_of(dot.valid)]
+    return span_of([dot.lift for dot in dots], valid)
 
 
 def draw_dot(panel: Any, at: float, dot: Dot, shade: str) -> None:
     """One lift: the always-valid interval thin, the fixed one thick; an unbounded one is not drawn."""
     if dot.valid and bounded(dot.valid):
-        low, high = dot.valid["low"], dot.valid["high"]
-        panel.plot([low, high], [at, at], "|-", color=shade, linewidth=1.1, markersize=7)
+        draw_bar(panel, at, dot.valid, color=shade, linewidth=1.1, marker="|", markersize=7)
     if dot.lift is not dot.valid and bounded(dot.lift):
-        panel.plot([dot.lift["low"], dot.lift["high"]], [at, at], color=shade, linewidth=5, alpha=0.4,
-                   solid_capstyle="butt")  # fmt: skip
+        draw_bar(panel, at, dot.lift, color=shade, linewidth=5, alpha=0.4, solid_capstyle="butt")
     panel.plot([dot.lift["value"]], [at], "o", color=shade, markersize=6)
+    point_to(panel, at, dot.lift["value"], shade)
     beside(panel, at, relative(dot.lift["value"]))
 
 
 def bounded(record: Record) -> bool:
-    """Whether both ends of the interval are known."""
-    return known(record.get("low")) and known(record.get("high"))
+    """Whether an end of the interval is known."""
+    return known(record.get("low")) or known(record.get("high"))
+
+
+def draw_bar(panel: Any, at: float, record: Record, **style: Any) -> None:
+    """An interval as far as the panel goes, an arrow head where it goes on."""
+    (left, right), ends = panel.get_xlim(), ends_of(record)
+    inside = [place for place, end in enumerate(ends) if left <= end <= right]
+    panel.plot(np.clip(ends, left, right), [at, at], markevery=inside, **style)
+    for end in ends:
+        point_to(panel, at, end, style["color"])
+
+
+def point_to(panel: Any, at: float, end: float, shade: str) -> None:
+    """An arrow head at the edge beyond which an end lies; nothing where the panel holds it."""
+    from matplotlib.markers import CARETLEFT, CARETRIGHT
+
+    left, right = panel.get_xlim()
+    if not left <= end <= right:
+        edge, head = (left, CARETLEFT) if end < left else (right, CARETRIGHT)
+        panel.plot([edge], [at], marker=head, color=shade, markersize=7, clip_on=False)
 
 
 def add_legend(results: Results, figure: Any, dots: Sequence[Dot]) -> None:

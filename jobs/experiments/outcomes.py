@@ -31,6 +31,7 @@ SUMS = (*COUNTS, *AMOUNTS)
 PRE_SUMS = ("pre_baskets", "pre_items", "pre_revenue")
 STAGES = {"answers": "answers", "slots": "slots", "clicks": "clicks", "bought": "bought_slots"}
 PERCENTILES = (50, 95, 99)
+SEGMENTS = ("new", "light", "regular", "heavy")  # by what was bought in the PRE, least first
 
 
 def per_user_day(exposures: Table, slots: Table, events: Table, experiment: Experiment) -> Table:
@@ -64,13 +65,14 @@ def per_user(
 
 
 def with_activity(users: Table) -> Table:
-    """`per_user` with a `segment` by what was bought in the pre-period: new, light, regular, heavy.
+    """`per_user` with a `segment` by what was bought in the pre-period: one of SEGMENTS.
 
     New bought nothing; the others are parted in three by their baskets, who has as many in one part.
     """
     known = users.pre_baskets > 0
     rank = ibis.percent_rank().over(group_by=known, order_by=users.pre_baskets)
-    segment = ibis.cases((~known, "new"), (rank < 1 / 3, "light"), (rank < 2 / 3, "regular"), else_="heavy")
+    new, light, regular, heavy = SEGMENTS
+    segment = ibis.cases((~known, new), (rank < 1 / 3, light), (rank < 2 / 3, regular), else_=heavy)
     return users.mutate(segment=segment)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from bentos.experiments import METRICS, Experiment
 from jobs.experiments import tables
+from jobs.experiments.cells import Cell, Group, Row, Table, arm_name
 from jobs.experiments.dot_plots import lift_dots, segment_dots
 from jobs.experiments.page_text import (
     BY_DAY_NOTE,
@@ -21,13 +22,13 @@ from jobs.experiments.page_text import (
     REJECTED_NOTE,
     REPLAY_NOTE,
     SEGMENT_NOTE,
+    SIDE_BY_SIDE_NOTE,
     SRM_NOTE,
     STYLE,
 )
 from jobs.experiments.plots import funnel_bars, latency_dots, lift_by_day
 from jobs.experiments.results import Record, Results, known, level_text, lift_text, p_text
 from jobs.experiments.summary import Verdict
-from jobs.experiments.tables import Cell, Group, Row, Table, arm_name
 from training.quality_page import STYLE as HOUSE_STYLE
 from training.quality_page import svg
 
@@ -43,6 +44,7 @@ def page(experiment: Experiment, records: Iterable[Record], verdict: Verdict, *,
         section("Users of each arm", SRM_NOTE, table=tables.users(results), told=srm_told(results)),
         cards(results),
         section("Lift of each metric", LIFT_NOTE, lift_dots(results), tables.metrics(results)),
+        section("Side by side on the same trips", SIDE_BY_SIDE_NOTE, table=tables.side_by_side(results)),
         section(
             f"Lift over time: {title}", BY_DAY_NOTE, lift_by_day(results), tables.days(results), fold=True
         ),

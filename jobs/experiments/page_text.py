@@ -13,7 +13,11 @@ SRM_NOTE = (
 LIFT_NOTE = (
     "Relative lift over the control, by user. Brackets hold 95 % intervals; bold is where the interval "
     "leaves 0 out. In the plot a dot is the lift with CUPED where there is one, the thick bar its interval "
-    "for one look at the end, the thin one is always valid."
+    "for one look at the end, the thin one is always valid; an arrow head says that it goes on outside."
+)
+SIDE_BY_SIDE_NOTE = (
+    "Every arm was shown for each trip, to testers: nobody is assigned, and trips and shoppers are the same "
+    "under each arm, so the intervals are narrow. No live test can do this, as a shopper sees one page."
 )
 BY_DAY_NOTE = (
     "All outcomes up to the end of each day, with the always-valid band. The first days' bands may run out "
@@ -23,8 +27,8 @@ SEGMENT_NOTE = "Where to look next, not what to ship: of many parts, some stand 
 FUNNEL_NOTE = "What was shown and what came of it; bars are for each user of the arm where those are counted."
 LATENCY_NOTE = "Half of the answers took at most p50, 95 of 100 at most p95, 99 of 100 at most p99."
 OFF_POLICY_NOTE = (
-    "Estimated from slots that were drawn by chance, whose chances were logged; nobody was served these "
-    "lists. Few effective answers mean that the estimate hangs on a few logged ones."
+    "Clicks of an answer's drawn slots, estimated from draws whose chances were logged. Only what is named "
+    "as served was shown to anybody. Few effective answers mean that the estimate hangs on a few logged ones."
 )
 REJECTED_NOTE = "Outcomes, answers and users that count for no arm, by reason."
 HOW_TO_READ = {
@@ -74,7 +78,8 @@ tbody th { min-width: 8rem; color: var(--ink); font-weight: 400; overflow-wrap: 
 tr.group th { padding-top: 1rem; background: var(--wash); font-weight: 600; }
 tr.group th span { position: sticky; left: .6rem; display: inline-block; max-width: min(100%, 75vw); }
 tr.group th small { display: block; }
-td { vertical-align: top; }
+td, tbody th { vertical-align: top; }
+table { border-collapse: separate; border-spacing: 0; }
 td.better { font-weight: 700; color: var(--strong); }
 td.worse { font-weight: 700; color: #b91c1c; }
 .plot svg { min-width: 35rem; max-width: 56rem; margin-bottom: 1.2rem; }

@@ -6,8 +6,10 @@ treatment in a colour of its own. Lifts as dots stand in `dot_plots.py`.
 
 from collections.abc import Sequence
 from datetime import date
-from math import ceil
+from math import ceil, inf, isfinite
 from typing import Any
+
+import numpy as np
 
 from jobs.experiments.results import QUANTILES, STAGES, Record, Results, known, shortened, told
 from training.quality_plots import COLOURS, INK, PALE, finish
@@ -22,6 +24,7 @@ TREATMENTS = tuple(  # of which an experiment has at most nine
     )
 )  # fmt: skip
 MARKERS = dict(zip(QUANTILES, "os^", strict=True))
+TELLING = 4.0  # times, as from half to double: what leaves the ratio of two arms open by more tells little
 
 
 def lift_by_day(results: Results) -> Any:
@@ -34,7 +37,7 @@ def lift_by_day(results: Results) -> Any:
     high = ceil(len(days) / wide)
     figure = figure_of(0.3 + (3.2 if wide == 1 else 2.5) * high)
     panels = figure.subplots(high, wide, squeeze=False, sharey=True).flat
-    span = span_of([record for found in days.values() for record in found])
+    span = span_of_days([record for found in days.values() for record in found])
     for panel, (arm, found) in zip(panels, days.items(), strict=False):
         draw_days(panel, found, span, colour(results, arm))
         finish(panel, label(arm), grid="both")
@@ -45,12 +48,11 @@ def lift_by_day(results: Results) -> Any:
 
 
 def draw_days(panel: Any, days: Sequence[Record], span: tuple[float, float], shade: str) -> None:
-    """The lift as a line, its band around it; an unbounded end of the band is the edge of the picture."""
+    """The lift as a line, its band around it as far as the edge of the picture."""
     from matplotlib.dates import AutoDateLocator, DateFormatter
 
     at = [date.fromisoformat(record["day"]) for record in days]
-    low = [record["low"] if known(record.get("low")) else span[0] for record in days]
-    high = [record["high"] if known(record.get("high")) else span[1] for record in days]
+    low, high = np.clip([ends_of(record) for record in days], *span).T
     panel.fill_between(at, low, high, color=shade, alpha=0.18, linewidth=0)
     panel.plot(at, [record["value"] for record in days], color=shade, linewidth=2.2, marker="o", markersize=4)
     panel.axhline(0, color=INK, linewidth=1)
@@ -60,17 +62,43 @@ def draw_days(panel: Any, days: Sequence[Record], span: tuple[float, float], sha
     panel.xaxis.set_major_formatter(DateFormatter("%d %b"))
 
 
-def span_of(records: Sequence[Record]) -> tuple[float, float]:
-    """From where to where lifts are drawn: all lifts, 0, and the bands of the later half of the days.
+def span_of_days(records: Sequence[Record]) -> tuple[float, float]:
+    """The span of the later half of the days, and of the earlier ones' lifts without their bands.
 
     Bands of the first days are many times wider, and would flatten the rest.
     """
     days = sorted({record["day"] for record in records})
     later = [record for record in records if record["day"] >= days[len(days) // 2]]
-    ends = [record.get(end) for record in later for end in ("low", "high")]
-    values = [0.0, *(value for value in (*ends, *(r["value"] for r in records)) if known(value))]
-    room = 0.08 * (max(values) - min(values)) or 0.01
-    return min(values) - room, max(values) + room
+    return span_of(later, [record["value"] for record in records])
+
+
+def span_of(records: Sequence[Record], more: Sequence[float]) -> tuple[float, float]:
+    """From where to where lifts are drawn: 0, the lifts whose interval is telling, and what is near them.
+
+    Near are those numbers of the records and of `more` that lie no farther outside than the telling lifts and
+    their intervals reach: these fill a third of the picture at least. Where no interval is telling, the lifts
+    alone are taken for it.
+    """
+    telling = [end for record in records if is_telling(record) for end in (record["value"], *ends_of(record))]
+    core = [0.0, *(telling or [record["value"] for record in records])]
+    low, high = min(core), max(core)
+    wide = high - low
+    every = [*core, *more, *(end for record in records for end in (record["value"], *ends_of(record)))]
+    near = [end for end in every if low - wide <= end <= high + wide]
+    room = 0.07 * (max(near) - min(near)) or 0.01
+    return min(near) - room, max(near) + room
+
+
+def is_telling(record: Record) -> bool:
+    """Whether a lift has an interval whose ends are not too far apart to tell much."""
+    low, high = ends_of(record)
+    return isfinite(high) and 1 + high <= TELLING * (1 + low)
+
+
+def ends_of(record: Record) -> tuple[float, float]:
+    """Both ends of an interval, infinite where there is none."""
+    low, high = record.get("low"), record.get("high")
+    return low if known(low) else -inf, high if known(high) else inf
 
 
 def funnel_bars(results: Results) -> Any:
@@ -136,8 +164,12 @@ def beside(panel: Any, at: float, text: str) -> None:
 
 
 def percent(value: float, _: int) -> str:
-    """A tick of an axis of lifts."""
-    return f"{100 * value:+.3g}%" if abs(value) > 1e-9 else "0"
+    """A tick of an axis of lifts, in full.
+
+    >>> percent(12.0, 0), percent(-0.025, 1), percent(0.0, 2)
+    ('+1,200%', '-2.5%', '0')
+    """
+    return f"{100 * value:+,.4f}".rstrip("0").rstrip(".") + "%" if abs(value) > 1e-9 else "0"
 
 
 def colour(results: Results, arm: str) -> str:

@@ -11,10 +11,21 @@ from typing import Protocol
 
 from bentos.experiments import METRICS, Experiment
 from jobs.experiments.page_text import REPLAY_NOTE
-from jobs.experiments.results import MISSING, Record, Results, known, level_text, lift_text, p_text, shortened
+from jobs.experiments.results import (
+    MISSING,
+    Record,
+    Results,
+    in_words,
+    known,
+    level_text,
+    lift_text,
+    p_text,
+    shortened,
+)
 from training.quality_report import aligned
 
 WIDTH = 110
+SAME_TRIPS = "Side by side on the same trips, each shown to testers of every arm, so nobody is assigned:"
 SHORTEST = 4  # letters of an arm's name that are left where the figures are wide
 
 
@@ -40,6 +51,7 @@ def summary(
         f"A replay. {REPLAY_NOTE}" if replay else "",
         shared_out(results),
         "\n".join(table(results)),
+        "\n".join(same_trips(results)),
         turned_away(results),
     ]
     lines = [line for part in parts if part for line in (*part.split("\n"), "")]
@@ -92,6 +104,20 @@ def row_of(results: Results, metric: str, arm: str, *, first: bool) -> list[str]
     p = next((lift[key] for key in ("p_adjusted", "p_value") if lift and known(lift.get(key))), None)
     named = f"{metric} *" if metric == results.experiment.primary else metric
     return [named if first else "", arm, level + unit, *cells, "" if control and not lift else p_text(p)]
+
+
+def same_trips(results: Results) -> list[str]:
+    """Lines: of each metric side by side, the lifts of the treatment that is highest over every other arm."""
+    lines = []
+    for metric in METRICS:
+        found = {arm: results.side_by_side(metric, arm) for arm in results.experiment.treatments}
+        levels = {arm: r["value"] for arm, r in found.items() if r and known(r["value"])}
+        best = max(levels, key=lambda arm: levels[arm], default="")
+        lifts = {other: results.side_by_side(metric, best, other) for other in results.arms}
+        over = [f"over {arm} {' '.join(lift_text(lift, in_words))}" for arm, lift in lifts.items() if lift]
+        if over:
+            lines.append(f"{metric} of {best} {', '.join(over)}")
+    return [SAME_TRIPS, *lines] if lines else []
 
 
 def turned_away(results: Results) -> str:

@@ -1,22 +1,32 @@
-"""Tables of an experiment's page, as cells of text: users, metrics, segments, funnel, latency, rejected.
+"""Tables of an experiment's page, as cells of text: users, metrics, segments, funnel, latency and more.
 
 In: `Results`. Out: a `Table`, or None where there is nothing to show. How it looks stands in `page.py`.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from bentos.experiments import METRICS
+from jobs.experiments.cells import (
+    Cell,
+    Group,
+    Row,
+    Table,
+    arm_name,
+    lift_cell,
+    plain,
+    remarks,
+    stage_cell,
+    title,
+)
 from jobs.experiments.results import (
     METHODS,
     QUANTILES,
+    SIDE_BY_SIDE,
     STAGES,
     Record,
     Results,
     known,
     level_text,
-    lift_text,
-    p_text,
     told,
 )
 
@@ -27,42 +37,6 @@ ESTIMATORS = {  # of what another policy would have earned, as the page names th
     "dm": "direct method",
     "dr": "doubly robust",
 }
-
-
-class Cell(NamedTuple):
-    """A figure, what is said of it in small (an interval, a p value), and whether it is better or worse."""
-
-    text: str
-    note: str = ""
-    mark: str = ""
-
-
-class Row(NamedTuple):
-    """Its name, then one cell a column."""
-
-    name: str
-    cells: tuple[Cell, ...]
-
-
-class Group(NamedTuple):
-    """Rows under a title of their own; no title where the table has but one group."""
-
-    title: str
-    note: str
-    rows: tuple[Row, ...]
-
-
-class Table(NamedTuple):
-    """What is shown; the header names the column of names first."""
-
-    header: tuple[str, ...]
-    groups: tuple[Group, ...]
-
-
-def plain(header: Sequence[str], rows: Iterable[Row]) -> Table | None:
-    """A table of one group; None of no rows."""
-    kept = tuple(rows)
-    return Table(tuple(header), (Group("", "", kept),)) if kept else None
 
 
 def users(results: Results) -> Table | None:
@@ -100,6 +74,24 @@ def metrics(results: Results) -> Table | None:
         if rows:
             groups.append(Group(title(metric), remarks(results, metric), tuple(rows)))
     header = ("arm", "level", *(f"lift, {METHODS[method]}" for method in methods))
+    return Table(header, tuple(groups)) if groups else None
+
+
+def side_by_side(results: Results) -> Table | None:
+    """Arms on the same trips, by metric: the level of each, and its lift over each of the others."""
+    there = {record.get("versus") for record in results.of(method=SIDE_BY_SIDE)}
+    others = [arm for arm in results.arms if arm in there]
+    groups = []
+    for metric in METRICS:
+        rows = []
+        for arm in results.arms:
+            if level := results.side_by_side(metric, arm):
+                lifts = (results.side_by_side(metric, arm, other) for other in others)
+                cells = (Cell(*level_text(level, metric)), *(lift_cell(lift, metric) for lift in lifts))
+                rows.append(Row(arm_name(results, arm), cells))
+        if rows:
+            groups.append(Group(title(metric), "", tuple(rows)))
+    header = ("arm", "level", *(f"lift over {other}" for other in others))
     return Table(header, tuple(groups)) if groups else None
 
 
@@ -186,27 +178,6 @@ def ends(record: Record) -> str:
     return f"[{low:.4f}, {high:.4f}]" if known(low) and known(high) else ""
 
 
-def arm_name(results: Results, arm: str) -> str:
-    """The arm, and whether it is the control."""
-    return f"{arm} (control)" if arm == results.experiment.control else arm
-
-
-def title(metric: str) -> str:
-    """What the metric is, and its name in the experiment file."""
-    return f"{METRICS[metric].title} ({metric})"
-
-
-def remarks(results: Results, metric: str) -> str:
-    """Its part in the decision, and which way is better where that is down."""
-    primary = ["primary"] if metric == results.experiment.primary else []
-    guards = [
-        f"guardrail: at most {each.worst:.3g} of the control's worse"
-        for each in results.experiment.guardrails
-        if each.metric == metric
-    ]
-    return ", ".join(primary + guards + ([] if METRICS[metric].more_is_better else ["less is better"]))
-
-
 def methods_of(results: Results, *, segmented: bool) -> list[str]:
     """Methods by which any lift is given, in the order of METHODS."""
     found: set[Any] = {
@@ -215,32 +186,3 @@ def methods_of(results: Results, *, segmented: bool) -> list[str]:
         if record.get("versus") and (record.get("segment") is not None) == segmented
     }
     return [method for method in METHODS if method in found]
-
-
-def lift_cell(record: Record | None, metric: str) -> Cell:
-    """A lift with its interval and p values, marked where the interval leaves 0 out."""
-    text, interval = lift_text(record)
-    if record is None:
-        return Cell(text)
-    said = [f"p {p_text(record['p_value'])}"] if known(record.get("p_value")) else []
-    said += [f"adjusted {p_text(record['p_adjusted'])}"] if known(record.get("p_adjusted")) else []
-    return Cell(text, "; ".join(filter(None, (interval, ", ".join(said)))), mark_of(record, metric))
-
-
-def mark_of(record: Record, metric: str) -> str:
-    """Better, worse, or nothing where the interval holds 0."""
-    low, high = record.get("low"), record.get("high")
-    if known(low) and low > 0:
-        return "better" if METRICS[metric].more_is_better else "worse"
-    if known(high) and high < 0:
-        return "worse" if METRICS[metric].more_is_better else "better"
-    return ""
-
-
-def stage_cell(counts: dict[str, float], stage: str) -> Cell:
-    """A count, and how many that is for each answer."""
-    if stage not in counts:
-        return Cell("-")
-    answers = counts.get("answers")
-    note = f"{counts[stage] / answers:.3g} per answer" if answers and stage != "answers" else ""
-    return Cell(f"{counts[stage]:,.0f}", note)

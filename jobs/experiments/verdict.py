@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 from bentos.experiments import METRICS, Experiment, Guardrail
 from jobs.experiments.attribution import CROSSED, EARLY, OFF_PAGE, OTHER_USER, UNKNOWN
+from jobs.experiments.results import in_words
 
 SRM = 1e-3  # p value: one false alarm in a thousand experiments (Fabijan et al. 2019, "Diagnosing SRM")
 MOST_CROSSED = 0.01  # of all users
@@ -200,4 +201,4 @@ def _allowed(guardrail: Guardrail) -> str:
 
 def _share(value: float) -> str:
     """A relative lift in words."""
-    return f"{value * 100:+.1f} %" if math.isfinite(value) else "unknown"
+    return in_words(value) if math.isfinite(value) else "unknown"

@@ -4,8 +4,9 @@ from datetime import date
 
 import numpy as np
 import pytest
-from fake_experiment import DAYS, SEGMENTS, fake_experiment, fake_records
+from fake_experiment import DAYS, fake_experiment, fake_results
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from plot_reader import bars, dots
 
 from jobs.experiments.dot_plots import lift_dots, segment_dots
 from jobs.experiments.plots import colour, funnel_bars, label, latency_dots, lift_by_day
@@ -14,28 +15,18 @@ from jobs.experiments.results import Results
 FIGURES = (lift_dots, segment_dots, lift_by_day, funnel_bars, latency_dots)
 
 
-def results_of(treatments: int = 2, longer: str = "") -> Results:
-    """All kinds of records."""
-    experiment = fake_experiment(treatments, longer)
-    return Results(experiment, tuple(fake_records(experiment)))
-
-
 def without(results: Results, **tags) -> Results:
     """Without the records of these tags."""
     gone = [id(record) for record in results.of(**tags)]
     return Results(results.experiment, tuple(r for r in results.records if id(r) not in gone))
 
 
-def dots(panel) -> list[float]:
-    """Lifts that are drawn as dots, from the top."""
-    found = [(line.get_ydata()[0], line.get_xdata()[0]) for line in panel.lines if line.get_marker() == "o"]
-    return [x for _, x in sorted(found)]
-
-
-def bars(panel, marker: str) -> list[tuple[float, float]]:
-    """Ends of intervals drawn with a marker, from the top."""
-    found = [line for line in panel.lines if line.get_marker() == marker and len(set(line.get_ydata())) == 1]
-    return [tuple(line.get_xdata()) for line in sorted(found, key=lambda line: line.get_ydata()[0])]
+def scaled(results: Results, scale: float) -> Results:
+    """All lifts and their intervals that many times as large."""
+    ends = ("value", "low", "high")
+    rows = ({**r, **{key: scale * r[key] for key in ends if r[key] is not None}} if "versus" in r else r
+            for r in results.records)  # fmt: skip
+    return Results(results.experiment, tuple(rows))
 
 
 def values(results: Results, metrics, method: str, *keys: str) -> list:
@@ -51,7 +42,7 @@ def values(results: Results, metrics, method: str, *keys: str) -> list:
 
 def test_dots_are_lifts_with_both_intervals():
     """Repeats and discoveries have a panel of their own, and so has what should be low."""
-    results = results_of()
+    results = fake_results()
     panels = lift_dots(results).axes
     rows = (
         ("ctr", "conversion", "slot_revenue", "revenue_per_basket", "items_per_basket"),
@@ -69,7 +60,7 @@ def test_dots_are_lifts_with_both_intervals():
 
 def test_without_cuped_the_plain_lift_is_drawn():
     """And where there is neither, the always-valid one alone, with its own interval only."""
-    results = without(results_of(1), method="cuped")
+    results = without(fake_results(1), method="cuped")
     assert dots(lift_dots(results).axes[0])[0] == results.lift("ctr", "engine", "fixed")["value"]
     valid = without(results, method="fixed")
     panel = lift_dots(valid).axes[0]
@@ -78,17 +69,18 @@ def test_without_cuped_the_plain_lift_is_drawn():
 
 
 def test_segments_stand_below_all_users():
-    """A row for everybody, then one for each segment of the primary, in the order of the records."""
-    results = results_of(1)
+    """A row for everybody, then one for each segment of the primary, from least bought to most."""
+    results = fake_results(1)
     (panel,) = segment_dots(results).axes
-    assert [tick.get_text() for tick in panel.get_yticklabels()] == ["all users", *SEGMENTS]
-    expected = [r["value"] for r in results.records if r.get("method") == "cuped" and r["metric"] == "ctr"]
-    assert dots(panel) == expected
+    names = ["new", "light", "regular", "heavy"]
+    assert [tick.get_text() for tick in panel.get_yticklabels()] == ["all users", *names]
+    lifts = {r.get("segment"): r["value"] for r in results.of(method="cuped", metric="ctr")}
+    assert dots(panel) == [lifts[name] for name in (None, *names)]
 
 
 def test_lift_over_time_has_its_band():
-    """A panel for each treatment: the line is the lift by day, the band its bounds or the edge."""
-    results = results_of(3)
+    """A panel for each treatment: the line is the lift by day, the band its bounds as far as the edge."""
+    results = fake_results(3)
     panels = [panel for panel in lift_by_day(results).axes if panel.axison]
     assert len(panels) == 3
     for panel, arm in zip(panels, results.experiment.treatments, strict=True):
@@ -98,12 +90,14 @@ def test_lift_over_time_has_its_band():
         assert list(line.get_ydata()) == [r["value"] for r in days]
         corners = panel.collections[0].get_paths()[0].vertices[:, 1]
         bottom, top = panel.get_ylim()
-        assert {r["low"] for r in days[1:]} | {r["high"] for r in days[1:]} | {bottom, top} == set(corners)
+        lows, highs = {r["low"] for r in days[1:]}, {r["high"] for r in days[1:]}
+        ends = {max(low, bottom) for low in lows} | {min(high, top) for high in highs}
+        assert ends | {bottom, top} == set(corners)
 
 
 def test_the_picture_holds_all_lifts_and_the_later_bands():
     """The first days' bands do not flatten the rest: they run out, what decides does not."""
-    results = results_of(2)
+    results = fake_results(2)
     bottom, top = lift_by_day(results).axes[0].get_ylim()
     days = [r for r in results.records if "day" in r]
     late = [r for r in days if r["day"] >= "2017-12-13"]
@@ -122,7 +116,7 @@ def test_days_without_any_bound_are_drawn():
 
 def test_bars_of_the_funnel_are_counts_for_each_user():
     """A panel for each stage, a bar for each arm; of counts themselves where users are not known."""
-    results = results_of()
+    results = fake_results()
     users = [r["value"] for r in results.records if r["metric"] == "users"]
     plain = without(results, metric="users")
     for place, stage in enumerate(("answers", "slots", "clicks", "bought")):
@@ -136,7 +130,7 @@ def test_bars_of_the_funnel_are_counts_for_each_user():
 
 def test_latency_has_a_mark_for_each_quantile():
     """A row for each arm, from p50 to p99."""
-    results = results_of()
+    results = fake_results()
     (panel,) = latency_dots(results).axes
     for marker, quantile in zip("os^", ("p50", "p95", "p99"), strict=True):
         drawn = [line.get_xdata()[0] for line in panel.lines if line.get_marker() == marker]
@@ -151,9 +145,16 @@ def test_nothing_to_draw_is_no_figure(figure):
 
 @pytest.mark.parametrize("figure", FIGURES)
 def test_no_text_covers_another_or_is_cut(figure):
-    """With one to nine arms against the control, all words lie in the picture, apart from each other."""
-    for treatments, longer in ((1, ""), (4, ""), (9, "_and_of_a_long_name_that_nobody_reads")):
-        drawn = figure(results_of(treatments, longer))
+    """With one to nine arms against the control, all words lie in the picture, apart from each other.
+
+    Lifts may be of some thousands of percent.
+    """
+    for treatments, longer, scale in (
+        (1, "", 300),
+        (4, "", 1),
+        (9, "_and_of_a_long_name_that_nobody_reads", 1),
+    ):
+        drawn = figure(scaled(fake_results(treatments, longer), scale))
         canvas = FigureCanvasAgg(drawn)
         canvas.draw()
         legends = [text for legend in drawn.legends for text in legend.get_texts()]
@@ -181,7 +182,7 @@ def words(panel) -> list:
 
 def test_arms_have_colours_of_their_own():
     """Ten arms, ten colours."""
-    results = results_of(9)
+    results = fake_results(9)
     assert len({colour(results, arm) for arm in results.arms}) == 10
 
 

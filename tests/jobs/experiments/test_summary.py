@@ -1,6 +1,5 @@
 """An experiment in the terminal: the verdict first, columns below each other, no line wider than 110."""
 
-import doctest
 import re
 
 import pytest
@@ -8,7 +7,6 @@ from fake_experiment import Verdict, fake_experiment, fake_records
 from page_reader import assert_shows
 
 from bentos.experiments import METRICS
-from jobs.experiments import results as module
 from jobs.experiments.results import Results, ResultsError
 from jobs.experiments.summary import summary
 
@@ -28,11 +26,6 @@ def rows_of(text: str) -> list[dict[str, str]]:
         metric = cells[0] or metric
         rows.append(dict(zip(COLUMNS, [metric, *cells[1:]], strict=True)))
     return rows
-
-
-def test_examples_in_docstrings_hold():
-    """Doctests of the numbers' texts run."""
-    assert doctest.testmod(module).failed == 0
 
 
 def test_the_verdict_is_the_first_line():
@@ -142,6 +135,28 @@ def test_users_and_rejected_outcomes_are_counted():
     control, engine = (r["value"] for r in records if r["metric"] == "users")
     assert f"\nUsers: {control:,} segment, {engine:,} engine; as planned (SRM): p 0.432\n" in text
     assert "\nLeft out: 1,431 after the window, 87 duplicate, 12 before its exposure\n" in text
+
+
+def test_arms_on_the_same_trips_are_told_below_the_table():
+    """Of each metric the treatment that is highest there over every other arm; the table is not of them."""
+    experiment = fake_experiment(3)
+    records = [r for r in fake_records(experiment) if r.get("method", "side by side") == "side by side"]
+    own, same = ([r for r in records if ("method" in r) == there] for there in (False, True))
+    text = summary(experiment, records, RUN)
+    (block,) = (part for part in text.split("\n\n") if part.startswith("Side by side on the same trips"))
+    assert text.index("*: the primary") < text.index(block) < text.index("Left out")
+    told = re.split(r"\s(?=\w+ of \w+ over )", block)[1:]
+    for metric, line in zip(("ctr", "slot_revenue"), told, strict=True):
+        found = [r for r in same if r["metric"] == metric and r["arm"] != "segment"]
+        best = max((r["value"], r["arm"]) for r in found if "versus" not in r)[1]
+        lifts = {r["versus"]: r for r in found if "versus" in r and r["arm"] == best}
+        assert line.startswith(f"{metric} of {best} over segment ")
+        over = dict(re.findall(r"over\s(\w+)\s([^\]]*\])", line))
+        assert over.keys() == lifts.keys() == {"segment", *experiment.treatments} - {best}
+        for arm, figures in over.items():
+            shown = re.sub(r"\s%", "%", figures)
+            assert_shows(shown, *(lifts[arm][key] for key in ("value", "low", "high")))
+    assert summary(experiment, own, RUN) == text.replace(f"{block}\n\n", "")
 
 
 def test_without_records_the_verdict_stands_alone():
