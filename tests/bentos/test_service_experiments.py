@@ -14,7 +14,7 @@ import httpx
 import pytest
 import served_shop
 from served_experiments import ask, copied, experiments, items, logged, serving, soon, write
-from served_shop import BENTOML, NOW, ROOT, STORE, USERS
+from served_shop import BENTOML, ITEMS, NOW, ROOT, SOLD_OUT, STORE, USERS
 
 from bentos.assignment import assigned
 from bentos.experiments import load_experiments
@@ -60,11 +60,12 @@ def figure(url, name):
 
 
 def legacy(state, shop, user, name, n=5):
-    """What a legacy rule shows, by a plain sort of its scores."""
+    """What a legacy rule shows of what is sold, by a plain sort of its scores."""
     release = load(shop.release, shop.tag)
     row = OnlineFeatures(state, release, lambda: NOW).read_user(user)
     scores = LEGACY_RULES[name](release, shopper(row, release, NOW)).tolist()
-    return [f"i{item:02d}" for item in sorted(range(len(scores)), key=lambda item: (-scores[item], item))[:n]]
+    order = sorted(range(len(scores)), key=lambda item: (-scores[item], item))
+    return [ITEMS[item] for item in order if ITEMS[item] != SOLD_OUT][:n]
 
 
 @pytest.fixture(scope="module")
