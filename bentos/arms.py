@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from bentos import metrics
@@ -19,7 +20,8 @@ from bentos.experiments import ExperimentError, Experiments, load_experiments
 from bentos.exploration import Explore
 from bentos.followed_files import FollowedFiles, state_of
 from bentos.ladder import Reader
-from bentos.live_rules import LiveRules, under
+from bentos.live_release import Engine, LiveRelease
+from bentos.live_rules import under
 from bentos.release import Catalogue, Manifest, Release
 from bentos.rollouts import load_rollouts, rolled_out
 from bentos.rule_file import checked_against, load_rules
@@ -27,19 +29,6 @@ from feature_repo.settings import Settings
 
 log = logging.getLogger("bentoml.endcap")
 NO_EXPERIMENTS = Experiments()
-
-
-@dataclass(frozen=True)
-class Engine:
-    """A release under the rules in force, and where its features come from."""
-
-    rules: LiveRules
-    features: Reader
-
-    @property
-    def release(self) -> Release:
-        """The release under the rules in force now."""
-        return self.rules.release
 
 
 @dataclass(frozen=True)
@@ -119,45 +108,57 @@ class InForce:
 class Arms(FollowedFiles):
     """Chooses what answers, by the experiments in force."""
 
-    def __init__(self, settings: Settings, own: Engine, engine_of: Callable[[str], Engine]) -> None:
+    def __init__(self, settings: Settings, live: LiveRelease, engine_of: Callable[[str], Engine]) -> None:
         """`engine_of` opens another release by its tag; what cannot be used is an error at the start."""
         super().__init__(settings.experiments_file, settings.rollouts_file)
-        self._settings, self._own, self._engine_of = settings, own, engine_of
-        self.in_force = InForce(NO_EXPERIMENTS, {}, {})
+        self._settings, self._live, self._engine_of = settings, live, engine_of
+        self.in_force, self._turn = InForce(NO_EXPERIMENTS, {}, {}), Lock()
         if state_of(settings.experiments_file) is not None:
             self._take()
 
     def take(self) -> None:
         """Take the files, or say why they are refused."""
         try:
-            self._take()
+            with self._turn:  # the files and the current release may change at one time
+                self._take()
         except Exception as error:  # whatever a release or a file holds
             metrics.experiments_read("refused")
             log.warning("experiments refused, the last valid ones stay in force: %s", error)
 
     def _take(self) -> None:
-        path, before = self._settings.experiments_file, self.in_force.engines
+        path, before, own = self._settings.experiments_file, self.in_force.engines, self._live.engine
         new = experiments_in_force(self._settings)
         named = rules_of(new)
         self.follow(path, self._settings.rollouts_file, *(path.parent / name for name in named))
         rules, engines = rule_variants(new, path), {}
         for tag in releases_of(new):
-            if tag != self._own.release.tag:
-                with named_in(path, f"release {tag!r}"):
-                    engines[tag] = before.get(tag) or self._engine_of(tag)
-        for each in (self._own, *engines.values()):
+            with named_in(path, f"release {tag!r}"):
+                known = own if tag == own.release.tag else before.get(tag)
+                engines[tag] = known or self._engine_of(tag)
+        for each in (own, *engines.values()):
             check_variants(rules, path, each.release.catalogue, each.release.manifest)
         self.in_force = InForce(new, engines, rules)
-        for tag in engines.keys() - before.keys():
-            engines[tag].rules.watch()
-        for tag in before.keys() - engines.keys():
-            before[tag].rules.stop()
+        for engine in engines.values():
+            engine.rules.watch()
+        for engine in before.values():
+            self.let_go(engine)
         metrics.experiments_read("taken")
         log.info("experiments in force: %s", ", ".join(new.experiments) or "none")
 
+    def switched(self, old: Engine) -> None:
+        """Another release is current: arms that name one keep it, and rules are held against the new one."""
+        self.take()
+        self.let_go(old)
+
+    def let_go(self, engine: Engine) -> None:
+        """Follow the rules of an engine no longer, unless it answers somebody."""
+        in_use = (self._live.engine, *self.in_force.engines.values())
+        if not any(engine is each for each in in_use):
+            engine.rules.stop()
+
     def of(self, user_id: str, now: datetime, forced: Mapping[str, str] | None = None) -> Variant:
         """What answers a user at an instant; ExperimentError for a forced arm that is not there."""
-        now_in_force, own = self.in_force, self._own
+        now_in_force, own = self.in_force, self._live.engine
         experiments = now_in_force.experiments
         variant = Variant(own.release, own.features, Assigned())
         if not experiments.experiments and not forced:
@@ -166,7 +167,7 @@ class Arms(FollowedFiles):
         arms = arms_in_force(experiments, found)
         for arm in arms:
             if arm.release:
-                engine = now_in_force.engines.get(arm.release, own)
+                engine = now_in_force.engines[arm.release]
                 variant = replace(variant, release=engine.release, features=engine.features, legacy=None)
             variant = replace(
                 variant,

@@ -25,11 +25,14 @@ def state_of(path: Path) -> State:
     return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
+UNKNOWN = (-1,)  # a state that no file is in
+
+
 class FollowedFiles(ABC):
     """Calls `take` when one of some files came, changed or went; what they are now counts as taken."""
 
     def __init__(self, *paths: Path) -> None:
-        self._name, self._stopped = paths[0].name, Event()
+        self._name, self._stopped, self._watched = paths[0].name, Event(), False
         self._seen = {path: state_of(path) for path in paths}
 
     @abstractmethod
@@ -39,6 +42,10 @@ class FollowedFiles(ABC):
     def follow(self, *paths: Path) -> None:
         """Look at these from now on; one that was not looked at yet counts as taken as it is."""
         self._seen = {path: self._seen[path] if path in self._seen else state_of(path) for path in paths}
+
+    def look_again(self) -> None:
+        """Take the files at the next look, whether they change or not."""
+        self._seen = dict.fromkeys(self._seen, UNKNOWN)
 
     def _now(self) -> dict[Path, State]:
         return {path: state_of(path) for path in self._seen}
@@ -52,7 +59,10 @@ class FollowedFiles(ABC):
         self.take()
 
     def watch(self) -> None:
-        """Look every second from a thread that ends with the process, or with `stop`."""
+        """Look every second from a thread that ends with the process, or with `stop`; once is enough."""
+        if self._watched:
+            return
+        self._watched = True
         Thread(target=self._watch, name=self._name, daemon=True).start()
 
     def stop(self) -> None:

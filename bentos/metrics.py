@@ -30,6 +30,11 @@ EVENTS = Counter("endcap_events", "Events that came in, by what became of them",
 RELEASE = Gauge(
     "endcap_release_info", "1 for the release that is served", ["release"], multiprocess_mode="liveall"
 )
+RELEASE_REFUSED = Gauge(
+    "endcap_release_refused",
+    "1 while the current release cannot be used and an older one is served",
+    multiprocess_mode="livemax",
+)
 RULES_REFUSED = Gauge(
     "endcap_rules_refused",
     "1 while the rule file cannot be used and older rules are in force",
@@ -51,6 +56,18 @@ EXPOSURES = Counter("endcap_exposures", "Answers for the log, by what became of 
 def serving(release: str) -> None:
     """Note the release that a worker serves."""
     RELEASE.labels(release=release).set(1)
+
+
+def switched(release: str, instead_of: str) -> None:
+    """Note that a worker serves another release."""
+    RELEASE.labels(release=instead_of).set(0)
+    RELEASE.labels(release=release).set(1)
+    RELEASE_REFUSED.set(0)
+
+
+def release_refused() -> None:
+    """Note that the current release cannot be used."""
+    RELEASE_REFUSED.set(1)
 
 
 def answered(found: Recommendation, seconds: float, now: datetime) -> None:

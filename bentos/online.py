@@ -86,7 +86,7 @@ async def clock(request: Request) -> Response:
 
 async def similar_items(request: Request) -> Response:
     """Items like one item: ?by=text or ?by=behaviour, ?k=10."""
-    release: Release = request.app.state.release
+    release: Release = request.app.state.release()
     asked, by = request.query_params, request.query_params.get("by", "behaviour")
     try:
         k = within_limit(int(asked.get("k", "10")))

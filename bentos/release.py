@@ -20,8 +20,6 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from feature_repo.settings import Settings
-
 MODEL_NAME = "endcap-release"
 MANIFEST = "manifest.json"
 FACTS = {"as_of", "features", "files"}  # without which nothing can be served
@@ -226,23 +224,6 @@ def store_release(folder: Path) -> str:
     return str(model.tag)
 
 
-def current_tag(settings: Settings) -> str:
-    """Tag of the release in use; ReleaseError when there is none."""
-    path = settings.current_release
-    tag = path.read_text().strip() if path.is_file() else ""
-    if not tag:
-        raise ReleaseError(f"No current release in {path}; run `endcap publish`")
-    return tag
-
-
-def set_current(settings: Settings, tag: str) -> None:
-    """Point `current` at another release, in one atomic rename."""
-    aside = settings.current_release.with_suffix(".aside")
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    aside.write_text(tag + "\n")
-    aside.replace(settings.current_release)
-
-
 def packed_tag(bento: Path) -> str | None:
     """Tag of the release that the Bento in folder `bento` was built with; None if that is no Bento."""
     path = bento / "bento.yaml"
@@ -269,11 +250,6 @@ def stored_model(tag: str) -> Any:
 def load_stored(model: Any) -> Release:
     """Load one entry of BentoML's model store (a `bentoml.Model`)."""
     return load(Path(model.path), tag=str(model.tag))
-
-
-def open_current(settings: Settings) -> Release:
-    """Load the release that `current` points to."""
-    return load_stored(stored_model(current_tag(settings)))
 
 
 def clock(release: Release) -> datetime:

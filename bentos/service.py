@@ -12,6 +12,7 @@ import logging
 import sqlite3
 import uuid
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -25,7 +26,7 @@ from bentos.api_models import (
     WhyNotRequest,
     refused,
 )
-from bentos.arms import Arms, Engine
+from bentos.arms import Arms
 from bentos.blas import use_one_blas_thread
 from bentos.body_limit import BodyLimit
 from bentos.event_log import EventLog
@@ -36,6 +37,7 @@ from bentos.exposures import NOT_KEPT, Exposures
 from bentos.intake import Intake
 from bentos.json_only import JsonOnly
 from bentos.ladder import FeaturesUnavailableError
+from bentos.live_release import Engine, LiveRelease
 from bentos.live_rows import LiveRows
 from bentos.live_rules import LiveRules
 from bentos.online import EVENTS, RECOMMEND, online_app
@@ -46,7 +48,7 @@ from bentos.release import Release, load_stored, stored_model
 from bentos.session import LASTS_S, LENGTH, session_of
 from bentos.shop_clock import ShopClock
 from bentos.slots import Slot
-from bentos.start_checks import release_tag
+from bentos.start_checks import in_bento, release_tag
 from bentos.why_not import why_not
 from feature_repo.settings import Settings
 from feature_repo.stores.packed.instants import microseconds
@@ -94,50 +96,49 @@ class Endcap:
     def __init__(self) -> None:
         self.settings = Settings.from_environment()
         self.blas, self.reached = use_one_blas_thread(), False
-        self.rules = LiveRules(load_stored(self.model), self.settings.rules_file)
-        self.clock = ShopClock(self.release, replay=self.settings.replay)
-        self.features = OnlineFeatures(self.settings, self.release, self.clock.now)
-        self.arms = Arms(self.settings, Engine(self.rules, self.features), self.engine_of)
+        self.clock = ShopClock(lambda: self.release, replay=self.settings.replay)
+        self.live = LiveRelease(self.settings, self.engine_of(str(self.model.tag)), self.engine_of)
+        self.arms = Arms(self.settings, self.live, self.engine_of)
+        self.live.switched = self.arms.switched
         self.exposures = Exposures(ExposureLog(self.settings.exposure_log))
         self.events = EventLog(self.settings.event_log)
         writer = open_rows(self.settings, timeout_s=WRITE_S, read_only=False, create=False)
         self.intake = Intake(self.events, LiveRows(writer, self.events), self.clock)
-        self.warm_up()
+        self.freeze()
         self.intake.catch_up()
         metrics.serving(self.release.tag)
         online.state.answer, online.state.intake = self.answer, self.intake
-        online.state.release, online.state.clock = self.release, self.clock
-        self.rules.watch()
+        online.state.release, online.state.clock = lambda: self.release, self.clock
+        self.live.engine.rules.watch()
         self.arms.watch()
+        if not in_bento():
+            self.live.watch()
 
     @property
     def release(self) -> Release:
-        """The release under the rules in force now."""
-        return self.rules.release
+        """The current release under the rules in force now."""
+        return self.live.engine.release
 
     def engine_of(self, tag: str) -> Engine:
-        """Another release, for an arm, warm; its rules are not followed yet."""
+        """A release by its tag, warm: each task was answered once. Its rules are not followed yet."""
         rules = LiveRules(load_stored(stored_model(tag)), self.settings.rules_file)
-        features = OnlineFeatures(self.settings, rules.release, self.clock.now)
-        self.rehearse(rules.release, features)
+        features = OnlineFeatures(self.settings, rules.release, partial(self.clock.of, rules.release))
+        rehearsal = Rehearsal(features, rules.release)
+        for task in rules.release.rankers:
+            recommend(rules.release, rehearsal, "", k=10, task=task, now=self.clock.of(rules.release))
         return Engine(rules, features)
 
-    def warm_up(self) -> None:
-        """Open the store, answer each task once, and freeze what is alive: the p99 is garbage collection."""
-        state = self.features.rows.place
+    def freeze(self) -> None:
+        """Say what is served, and leave what is alive out of garbage collection, which is the p99."""
+        features = self.live.engine.features
+        state = features.rows.place
         try:
-            self.features.check()
+            features.check()
         except FeaturesUnavailableError as error:
             state = str(error)
-        self.rehearse(self.release, self.features)
         gc.collect()
         gc.freeze()
         log.info("release %s as of %s, features: %s", self.release.tag, self.release.manifest["as_of"], state)
-
-    def rehearse(self, release: Release, features: OnlineFeatures) -> None:
-        """Answer each task once."""
-        for task in release.rankers:
-            recommend(release, Rehearsal(features, release), "", k=10, task=task, now=self.clock.now())
 
     def __is_ready__(self) -> bool:
         """Models are loaded, or nobody could ask, and the store has been reached.
@@ -145,7 +146,7 @@ class Endcap:
         Once it was, its failures are told by answers and metrics: taking all workers away for what they share
         would turn poorer answers into none.
         """
-        self.reached = self.reached or self.features.reachable()
+        self.reached = self.reached or self.live.engine.features.reachable()
         return self.reached
 
     @bentoml.api(route="/recommend")  # type: ignore[untyped-decorator]
@@ -159,11 +160,11 @@ class Endcap:
     @bentoml.api(route="/why-not")  # type: ignore[untyped-decorator]
     def why_not(self, request: WhyNotRequest, /) -> WhyNotAnswer:
         """Say why an item is not among a user's recommendations."""
-        recent = self.recent(request.user_id)
+        recent, engine = self.recent(request.user_id), self.live.engine
         try:
             found = why_not(
-                self.release,
-                self.features,
+                engine.release,
+                engine.features,
                 request.user_id,
                 request.item_id,
                 k=request.k,

@@ -1,5 +1,6 @@
 """What time it is in the shop: now, the instant of a recording, or where a replay of one has come to."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from threading import Lock
 
@@ -13,13 +14,18 @@ class ClockError(ValueError):
 class ShopClock:
     """The clock of one worker. Only a replay may set it, and never back."""
 
-    def __init__(self, release: Release, *, replay: bool = False) -> None:
-        self._release, self._replay, self._lock = release, replay, Lock()
+    def __init__(self, release_of: Callable[[], Release], *, replay: bool = False) -> None:
+        """`release_of` gives the current release."""
+        self._release_of, self._replay, self._lock = release_of, replay, Lock()
         self._set: datetime | None = None
 
     def now(self) -> datetime:
         """The shop's time, with its zone."""
-        return self._set or clock(self._release)
+        return self.of(self._release_of())
+
+    def of(self, release: Release) -> datetime:
+        """The time at which a release answers: a recording's stands still at its own instant."""
+        return self._set or clock(release)
 
     def wall_s(self) -> float:
         """Seconds since 1970 by which visits end: the wall's, and in a replay the shop's from the start."""

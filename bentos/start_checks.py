@@ -8,20 +8,14 @@ from pathlib import Path
 import bentoml
 
 from bentos.arms import check_variants, experiments_in_force, named_in, releases_of, rule_variants
+from bentos.current_release import current_tag
 from bentos.durable_log import LogError
 from bentos.event_log import EventLog
 from bentos.experiments import ExperimentError
 from bentos.exposure_log import ExposureLog
 from bentos.followed_files import state_of
 from bentos.live_rules import operator_rules
-from bentos.release import (
-    ReleaseError,
-    current_tag,
-    load_catalogue,
-    packed_tag,
-    read_manifest,
-    stored_model,
-)
+from bentos.release import ReleaseError, load_catalogue, packed_tag, read_manifest, stored_model
 from bentos.rule_parameters import RulesError
 from feature_repo.settings import Settings
 
@@ -41,6 +35,11 @@ def release_tag(settings: Settings) -> str:
         return str(model.tag)
     except (ReleaseError, RulesError, ExperimentError, LogError) as error:
         raise bentoml.exceptions.BentoMLException(str(error)) from error
+
+
+def in_bento() -> bool:
+    """Whether the release is packed with the code: then it is this one for ever."""
+    return packed_tag(Path(__file__).parents[2]) is not None
 
 
 def check_rules(path: Path, release: Path) -> None:

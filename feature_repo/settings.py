@@ -117,6 +117,11 @@ class Settings:
         return self.state / "current"
 
     @property
+    def release_history(self) -> Path:
+        """How `current_release` came to be what it is."""
+        return self.state / "releases.jsonl"
+
+    @property
     def rules_file(self) -> Path:
         """An operator's business rules, which override those of the release while the file is there."""
         return self.state / "rules.yaml"

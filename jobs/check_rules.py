@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from bentos.release import Catalogue, ReleaseError, current_tag, load_catalogue, read_manifest, stored_model
+from bentos.current_release import current_tag
+from bentos.release import Catalogue, ReleaseError, load_catalogue, read_manifest, stored_model
 from bentos.rule_file import checked_against, load_rules
 from bentos.rule_parameters import PARAMETERS, RulesError, reason_of
 from feature_repo.settings import Settings

@@ -158,6 +158,40 @@ def serve(host: str, port: int) -> None:
     run(Settings.from_environment(), host, port)
 
 
+@endcap.command()
+@click.option("--keep", type=click.IntRange(min=1), help="Delete all but so many, and those in use.")
+def releases(keep: int | None) -> None:
+    """List the releases of the model store, with figures, and say which serves.
+
+    \b
+    Example:
+      endcap releases
+      endcap releases --keep 5
+    """
+    from jobs.releases import prune, stored, table
+
+    settings = Settings.from_environment()
+    for tag in prune(settings, keep) if keep else ():
+        click.echo(f"deleted {tag}", err=True)
+    click.echo(table(stored(settings)))
+
+
+@endcap.command()
+@click.argument("tag", required=False)
+@click.option("--why", default="by hand", show_default=True, help="For the history.")
+def rollback(tag: str | None, why: str) -> None:
+    """Serve the release before the current one again, or TAG; a running service follows within seconds.
+
+    \b
+    Example:
+      endcap rollback --why "empty pages"
+    """
+    from jobs.releases import roll_back
+
+    before, to = roll_back(Settings.from_environment(), tag, why)
+    click.echo(f"current -> {to} (was {before})")
+
+
 @endcap.command("check-rules")
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 def check_rules(file: Path | None) -> None:

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bentos.release import load, save, set_current, store_release
+from bentos.current_release import set_current
+from bentos.release import load, save, store_release
 from feature_repo.settings import Settings
 from jobs.result import Result
 from jobs.train import release_folder

@@ -6,7 +6,7 @@ endcap serve --port 3000
 import os
 import sys
 
-from bentos.release import current_tag
+from bentos.current_release import current_tag
 from feature_repo.settings import Settings
 
 

@@ -50,7 +50,8 @@ BENTOML = (sys.executable, "-m", "bentoml")
 STORE = """
 import sys
 from pathlib import Path
-from bentos.release import set_current, store_release
+from bentos.current_release import set_current
+from bentos.release import store_release
 from feature_repo.settings import Settings
 tag = store_release(Path(sys.argv[1]))
 set_current(Settings.from_environment(), tag)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from prometheus_client import REGISTRY
 from tiny_release import NOW, InMemory, user_row
 
-from bentos.arms import Arms, Engine
+from bentos.arms import Arms
+from bentos.live_release import Engine, LiveRelease
 from bentos.live_rules import LiveRules
 from bentos.release import stored_model
 from feature_repo.settings import Settings
@@ -34,9 +35,13 @@ class Shop:
         self.opened.append((tag, engine.rules))
         return engine
 
+    def live(self):
+        """The current release, followed."""
+        return LiveRelease(self.settings, Engine(self.rules, READER), self.open)
+
     def arms(self):
         """Arms as a worker makes them."""
-        return Arms(self.settings, Engine(self.rules, READER), self.open)
+        return Arms(self.settings, self.live(), self.open)
 
     def write(self, name, text):
         """Write a file of the state folder aside and rename it."""

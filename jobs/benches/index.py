@@ -19,8 +19,9 @@ import numpy as np
 
 from bentos.blas import use_one_blas_thread
 from bentos.candidates import SOURCES, TASKS, Candidates, draw, opinions
+from bentos.current_release import open_current
 from bentos.online_features import OnlineFeatures
-from bentos.release import Release, clock, open_current
+from bentos.release import Release, clock
 from bentos.shopper import Shopper, shopper
 from bentos.shortlist import Whole, bounded
 from bentos.towers import item_side

@@ -21,8 +21,9 @@ import xgboost  # with all that it finds, before a release is loaded without
 
 from bentos.api_models import RecommendAnswer, RecommendedItem, RecommendRequest
 from bentos.blas import use_one_blas_thread
+from bentos.current_release import current_tag
 from bentos.recommend import recommend
-from bentos.release import Release, clock, current_tag, load_stored, stored_model
+from bentos.release import Release, clock, load_stored, stored_model
 from bentos.scoring import matrix_columns
 from feature_repo.pair_features import Floats, Positions
 from feature_repo.settings import Settings

@@ -24,9 +24,10 @@ import numpy as np
 
 from bentos.blas import use_one_blas_thread
 from bentos.candidates import SIZE
+from bentos.current_release import open_current
 from bentos.ladder import OUT_OF_TIME
 from bentos.online_features import OnlineFeatures
-from bentos.release import Release, clock, open_current
+from bentos.release import Release, clock
 from feature_repo.settings import FEATURE_STORE, Settings
 from jobs.benches.copies import copied
 from jobs.benches.load import Load, ask_all

@@ -6,8 +6,9 @@ endcap experiment check state/experiments.yaml
 from pathlib import Path
 
 from bentos.arms import releases_of, rule_variants
+from bentos.current_release import current_tag
 from bentos.experiments import Arm, Experiment, load_experiments
-from bentos.release import ReleaseError, current_tag, load_catalogue, read_manifest, stored_model
+from bentos.release import ReleaseError, load_catalogue, read_manifest, stored_model
 from bentos.rollouts import load_rollouts, rolled_out
 from bentos.rule_file import checked_against
 from feature_repo.settings import Settings

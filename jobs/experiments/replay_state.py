@@ -13,8 +13,9 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from bentos.current_release import current_tag
 from bentos.experiments import Experiments, load_experiments
-from bentos.release import current_tag, read_manifest, stored_model
+from bentos.release import read_manifest, stored_model
 from feature_repo.settings import FEATURE_STORE, Settings
 from jobs.child import run_child
 from jobs.pipeline import environment

@@ -16,7 +16,7 @@ HOUR = timedelta(hours=1)
 
 def test_a_recording_stands_still_while_visits_end_by_the_wall(release):
     """The release's instant, whatever time it is."""
-    clock = ShopClock(release)
+    clock = ShopClock(lambda: release)
     before = time.time()
     assert clock.now() == NOW
     assert before <= clock.wall_s() <= time.time()
@@ -24,14 +24,15 @@ def test_a_recording_stands_still_while_visits_end_by_the_wall(release):
 
 def test_a_shop_that_goes_on_has_the_time_that_it_is(release):
     """With its zone."""
-    clock = ShopClock(replace(release, manifest={**release.manifest, "recorded": False}))
+    going_on = replace(release, manifest={**release.manifest, "recorded": False})
+    clock = ShopClock(lambda: going_on)
     before = datetime.now(UTC)
     assert before <= clock.now() <= datetime.now(UTC)
 
 
 def test_only_a_replay_sets_it(release):
     """Any other server says what to do, and its clock stays."""
-    clock = ShopClock(release)
+    clock = ShopClock(lambda: release)
     with pytest.raises(
         ClockError, match="only a replay sets the clock; start the server with ENDCAP_REPLAY=1"
     ):
@@ -41,7 +42,7 @@ def test_only_a_replay_sets_it(release):
 
 def test_a_replay_moves_it_on_and_never_back(release):
     """To the same instant is allowed, also in another zone; back is not, and nothing changes then."""
-    clock = ShopClock(release, replay=True)
+    clock = ShopClock(lambda: release, replay=True)
     for instant in (NOW, NOW + HOUR, (NOW + HOUR).astimezone(timezone(5 * HOUR)), NOW + 2 * HOUR):
         clock.set(instant)
         assert clock.now() == instant
@@ -54,7 +55,7 @@ def test_a_replay_moves_it_on_and_never_back(release):
 
 def test_in_a_replay_visits_end_by_its_clock_from_the_start(release):
     """What was done before the clock was first set is not ahead of all that comes after."""
-    clock = ShopClock(release, replay=True)
+    clock = ShopClock(lambda: release, replay=True)
     assert clock.wall_s() == NOW.timestamp()
     clock.set(NOW + HOUR)
     assert clock.wall_s() == NOW.timestamp() + 3600
@@ -72,7 +73,7 @@ class Slow(ShopClock):
 
 def test_who_sets_it_at_once_sets_the_latest(release):
     """Eight threads with instants of their own: it never goes back, and ends at the latest."""
-    clock, seen, done = Slow(release, replay=True), [], threading.Event()
+    clock, seen, done = Slow(lambda: release, replay=True), [], threading.Event()
 
     def watch():
         while not done.is_set():

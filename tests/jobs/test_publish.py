@@ -11,17 +11,8 @@ import pytest
 import served_shop
 from tiny_release import ITEM_FEATURES, N_ITEMS, USER_FEATURES, tiny_release
 
-from bentos.release import (
-    MODEL_NAME,
-    ReleaseError,
-    current_tag,
-    load,
-    open_current,
-    save,
-    set_current,
-    store_release,
-    stored_model,
-)
+from bentos.current_release import current_tag, open_current, set_current
+from bentos.release import MODEL_NAME, ReleaseError, load, save, store_release, stored_model
 from bentos.scoring import matrix_columns
 from feature_repo.settings import Settings
 from jobs import publish
