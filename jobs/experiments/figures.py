@@ -14,6 +14,7 @@ from feature_repo.settings import Settings
 from jobs.experiments import logs
 from jobs.experiments.analysis import analyse, log_records
 from jobs.experiments.attribution import rejected
+from jobs.experiments.log_rows import TABLES
 from jobs.experiments.outcomes import funnel, latency, per_user, per_user_day, with_activity
 from jobs.experiments.over_time import by_day, day_records
 
@@ -53,7 +54,7 @@ class Log:
             name: con.read_parquet(str(folder / name / "part-*.parquet"))
             if logs.parts(folder / name)
             else ibis.memtable(schema.empty_table())
-            for name, schema in logs.TABLES.items()
+            for name, schema in TABLES.items()
         }
         path = settings.table("transactions")
         return cls(**tables, transactions=con.read_parquet(str(path)) if path.is_file() else None)

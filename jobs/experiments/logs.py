@@ -6,87 +6,29 @@
     state/logs/events/      a row for each thing that a shopper did
 
 A part is named by the rows of the log that it holds, written aside and renamed: a crash leaves no half of
-one, and the next call goes on behind the last. Times are the shop's, UTC, in microseconds.
+one, and the next call goes on behind the last whole batch. Calls take turns. Times are the shop's, UTC, in
+microseconds.
 
     endcap export-logs
 """
 
+import fcntl
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_repo.settings import Settings
+from jobs.experiments.log_rows import EVENT_ROWS, EXPOSURE_ROWS, TABLES, NoLogsError, Rows, Tuples
 from jobs.result import Result
 
 BATCH = 20_000  # rows of a log in one part
-STAMP = pa.timestamp("us", tz="UTC")
-EXPOSURES = pa.schema(
-    {
-        "request_id": pa.string(),
-        "user_id": pa.string(),
-        "experiment": pa.string(),  # null: in none
-        "arm": pa.string(),
-        "forced": pa.bool_(),
-        "task": pa.string(),
-        "k": pa.int64(),
-        "shown_at": STAMP,
-        "release": pa.string(),
-        "rules": pa.string(),
-        "latency_ms": pa.float64(),
-        "degraded": pa.bool_(),
-    }
-)
-SLOTS = pa.schema(
-    {
-        "request_id": pa.string(),
-        "position": pa.int64(),  # from 1
-        "item_id": pa.string(),
-        "score": pa.float64(),
-        "propensity": pa.float64(),  # with which it was shown, given the slots above it
-        "explored": pa.bool_(),
-        "bought_before": pa.bool_(),
-    }
-)
-DRAWS = pa.schema(
-    {
-        "request_id": pa.string(),
-        "temperature": pa.float64(),
-        "pool": pa.list_(pa.string()),  # item ids that could be drawn, in the ranker's order
-        "scores": pa.list_(pa.float64()),  # of each, log odds
-        "eligible": pa.list_(pa.list_(pa.bool_())),  # of each drawn slot: who could be drawn
-    }
-)
-EVENTS = pa.schema(
-    {
-        "event_id": pa.string(),
-        "kind": pa.string(),
-        "user_id": pa.string(),
-        "item_id": pa.string(),
-        "amount": pa.float64(),
-        "request_id": pa.string(),
-        "happened_at": STAMP,
-    }
-)
-TABLES: Mapping[str, pa.Schema] = {
-    "exposures": EXPOSURES,
-    "slots": SLOTS,
-    "draws": DRAWS,
-    "events": EVENTS,
-}
 PART = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
-Rows = list[tuple[Any, ...]]
-
-
-class NoLogsError(RuntimeError):
-    """Nothing has been logged; the message says what would."""
 
 
 def logs_folder(settings: Settings) -> Path:
@@ -95,13 +37,26 @@ def logs_folder(settings: Settings) -> Path:
 
 
 def run(settings: Settings) -> Result:
-    """Write what the logs have and the tables have not."""
+    """Write what the logs have and the tables have not.
+
+    Events first: the answers that they name were on the disk before them, and so are in the tables, too.
+    """
     started, folder = time.perf_counter(), logs_folder(settings)
-    n_exposures = grow(settings.exposure_log, EXPOSURE_ROWS, folder, ("slots", "draws", "exposures"), exposed)
-    n_events = grow(settings.event_log, EVENT_ROWS, folder, ("events",), happened)
+    with alone(folder):
+        n_events = grow(settings.event_log, EVENT_ROWS, folder)
+        n_exposures = grow(settings.exposure_log, EXPOSURE_ROWS, folder)
     detail = f"answers {n_exposures:,}, events {n_events:,}"
     seconds = time.perf_counter() - started
     return Result("export-logs", n_exposures + n_events, "new rows", folder, seconds, detail)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until nobody else writes the tables; the lock is the kernel's and ends with its holder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def table(settings: Settings, name: str) -> Path:
@@ -114,35 +69,57 @@ def table(settings: Settings, name: str) -> Path:
     return folder
 
 
-EXPOSURE_ROWS = (
-    "SELECT seq, request_id, user_id, shown_us, content FROM exposures WHERE seq > ? ORDER BY seq LIMIT ?"
-)
-EVENT_ROWS = (
-    "SELECT seq, event_id, kind, user_id, item_id, amount, request_id, received_us FROM events"
-    " WHERE seq > ? ORDER BY seq LIMIT ?"
-)
-
-
-def grow(
-    log: Path,
-    query: str,
-    folder: Path,
-    names: Sequence[str],
-    tables_of: Callable[[Rows], Mapping[str, Rows]],
-) -> int:
-    """Bring the tables of one log up to it: the last of `names` last, as it tells how far all are."""
-    done, count = reached(folder / names[-1]), 0
-    for rows in batches(log, query, done):
-        found = tables_of(rows)
-        for name in names:
-            write_part(folder / name, TABLES[name], found[name], rows[0][0], rows[-1][0])
-        count += len(rows)
+def grow(log: Path, rows: Rows, folder: Path) -> int:
+    """Bring the tables of one log up to it; how many rows were new. None where there is no log."""
+    done, count = reached(folder / rows.tables[-1]), 0
+    remove_beyond(done, [folder / name for name in rows.tables])
+    if not log.is_file():
+        return 0
+    try:
+        with closing(sqlite3.connect(f"{log.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            check_same(connection, rows, log, folder)
+            for batch in batches(connection, rows, done):
+                found = rows.made(batch)
+                for name in rows.tables:
+                    write_part(folder / name, TABLES[name], found[name], batch[0][0], batch[-1][0])
+                count += len(batch)
+    except sqlite3.Error as error:
+        raise NoLogsError(
+            f"{log} cannot be read ({error}); `endcap serve` brings one of an older version up to date,"
+            f" a broken one move away, and {folder} with it"
+        ) from error
     return count
+
+
+def remove_beyond(done: int, folders: Sequence[Path]) -> None:
+    """Take away what a call that was cut off has left: parts that not all tables have, and halves."""
+    for folder in folders:
+        for path in (*folder.glob("*.aside"), *parts(folder)):
+            if path.suffix == ".aside" or rows_of(path)[0] > done:
+                path.unlink()
+
+
+def check_same(connection: sqlite3.Connection, rows: Rows, log: Path, folder: Path) -> None:
+    """NoLogsError where the tables were made of another log: its rows would be passed over."""
+    found = parts(folder / rows.tables[-1])
+    if found:
+        last = pq.read_table(found[-1], columns=[rows.key])[0][-1].as_py()
+        query = f"SELECT {rows.key} FROM {rows.of} WHERE seq = ?"
+        if connection.execute(query, (rows_of(found[-1])[1],)).fetchone() != (last,):
+            raise NoLogsError(
+                f"{log} is not the log that {folder} was made of; move {folder} away, and export again"
+            )
 
 
 def reached(folder: Path) -> int:
     """The last row of the log that a table's parts hold, 0 for none."""
-    return max((int(PART.fullmatch(path.name)[2]) for path in parts(folder)), default=0)  # type: ignore[index]
+    return max((rows_of(path)[1] for path in parts(folder)), default=0)
+
+
+def rows_of(part: Path) -> tuple[int, int]:
+    """First and last row of the log that a part holds, by its name."""
+    first, last = PART.fullmatch(part.name).groups()  # type: ignore[union-attr]
+    return int(first), int(last)
 
 
 def parts(folder: Path) -> list[Path]:
@@ -150,20 +127,16 @@ def parts(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("part-*") if PART.fullmatch(path.name))
 
 
-def batches(log: Path, query: str, after: int) -> Iterator[Rows]:
-    """Rows of a log behind one, up to BATCH at a time; none where there is no log."""
-    if not log.is_file():
-        return
-    try:
-        with closing(sqlite3.connect(f"{log.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            while rows := connection.execute(query, (after, BATCH)).fetchall():
-                yield rows
-                after = rows[-1][0]
-    except sqlite3.Error as error:
-        raise NoLogsError(f"{log} cannot be read ({error})") from error
+def batches(connection: sqlite3.Connection, rows: Rows, after: int) -> Iterator[Tuples]:
+    """Rows of a log behind one, up to BATCH at a time; those that come meanwhile are for the next call."""
+    (newest,) = connection.execute(f"SELECT coalesce(max(seq), 0) FROM {rows.of}").fetchone()
+    query = f"SELECT seq, {rows.columns} FROM {rows.of} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+    while batch := connection.execute(query, (after, newest, BATCH)).fetchall():
+        yield batch
+        after = batch[-1][0]
 
 
-def write_part(folder: Path, schema: pa.Schema, rows: Rows, first: int, last: int) -> None:
+def write_part(folder: Path, schema: pa.Schema, rows: Tuples, first: int, last: int) -> None:
     """One part, aside and renamed; `rows` are tuples in the schema's order."""
     folder.mkdir(parents=True, exist_ok=True)
     columns = list(zip(*rows, strict=True)) or [()] * len(schema)
@@ -172,27 +145,3 @@ def write_part(folder: Path, schema: pa.Schema, rows: Rows, first: int, last: in
     aside = path.with_suffix(".aside")
     pq.write_table(pa.Table.from_arrays(arrays, schema=schema), aside)
     aside.replace(path)
-
-
-def exposed(rows: Rows) -> Mapping[str, Rows]:
-    """The rows of `exposures`, `slots` and `draws` of some answers."""
-    exposures, slots, draws = [], [], []
-    for _, request_id, user_id, shown_us, content in rows:
-        told = orjson.loads(content)
-        about = tuple(told[name] for name in ("task", "k"))
-        served = (told["release"], told["rules"], told["latency_ms"], bool(told["degraded"]))
-        for experiment, arm in told["arms"].items() or [(None, None)]:
-            exposures.append(
-                (request_id, user_id, experiment, arm, told["forced"], *about, shown_us, *served)
-            )
-        names = ("items", "scores", "propensities", "explored", "bought_before")
-        page = zip(*(told[name] for name in names), strict=True)
-        slots += [(request_id, position, *slot) for position, slot in enumerate(page, start=1)]
-        if drawn := told.get("exploration"):
-            draws.append((request_id, told["temperature"], drawn["pool"], drawn["scores"], drawn["eligible"]))
-    return {"exposures": exposures, "slots": slots, "draws": draws}
-
-
-def happened(rows: Rows) -> Mapping[str, Rows]:
-    """The rows of `events`."""
-    return {"events": [row[1:] for row in rows]}

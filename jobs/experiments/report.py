@@ -16,7 +16,7 @@ import orjson
 from bentos.experiments import load_experiments
 from feature_repo.settings import Settings
 from jobs.experiments.figures import figures
-from jobs.experiments.logs import NoLogsError
+from jobs.experiments.log_rows import NoLogsError
 from jobs.experiments.other_policies import policy_records
 from jobs.experiments.page import page
 from jobs.experiments.replay_state import replay_settings
