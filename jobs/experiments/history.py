@@ -51,9 +51,11 @@ class History:
 
 
 def history(transactions: Path, *, until: datetime, days: int) -> History:
-    """The last `days` days before an instant; PlanError where nothing was bought in them."""
+    """The last `days` days before an instant; PlanError where nothing is known to be bought in them."""
     import duckdb
 
+    if not transactions.is_file():
+        raise PlanError(f"No transactions in {transactions}; run `endcap ingest`")
     since = until - timedelta(days=days)
     with duckdb.connect() as con:
         con.execute("set timezone = 'UTC'")

@@ -9,13 +9,10 @@ no experiment: nobody saw the pages, and what is bought is bought whatever they 
 """
 
 import http.client
-import json
-import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,23 +22,17 @@ from bentos.api_models import MAX_EVENTS
 from bentos.experiments import Experiment, load_experiments
 from feature_repo.settings import Settings
 from feature_repo.shop_calendar import ShopCalendar
-from feature_repo.stores.packed.instants import microseconds
+from jobs.experiments.replay_log import Page, pages_shown, played, shown_so
 from jobs.experiments.replay_state import ReplayError, materialize, played_from, prepare
 from jobs.experiments.trips import Trip, recorded_trips
 from jobs.local_server import local_server
 from jobs.pipeline import Say
 from jobs.result import Result
+from jobs.writer_lock import writer_lock
 
 TIMEOUT_S = 30.0
 JSON = {"content-type": "application/json"}
-
-
-@dataclass(frozen=True)
-class Page:
-    """What was shown for a trip."""
-
-    request_id: str
-    item_ids: tuple[str, ...]
+NONE_SHOWN: Mapping[str | None, Page] = MappingProxyType({})
 
 
 class Client:
@@ -81,12 +72,12 @@ class Player:
     task: str
     every_arm: bool = False
 
-    def play(self, trip: Trip, shown: Page | None = None) -> None:
-        """One trip; `shown` is its page where that was answered before a replay was cut off."""
+    def play(self, trip: Trip, shown: Mapping[str | None, Page] = NONE_SHOWN) -> None:
+        """One trip; `shown` are its pages that were answered before a replay was cut off."""
         self.client.ask("PUT", "/clock", {"now": trip.paid_at})
-        page = shown or self.page(trip.user_id, {})
-        if self.every_arm:
-            for arm in self.experiment.arms:
+        page = shown.get(None) or self.page(trip.user_id, {})
+        for arm in self.experiment.arms if self.every_arm else ():
+            if arm not in shown:
                 self.page(trip.user_id, {self.experiment.name: arm})
         events = [*clicks(trip, page), *purchases(trip, page)]
         for first in range(0, len(events), MAX_EVENTS):
@@ -114,34 +105,9 @@ def purchases(trip: Trip, page: Page) -> Iterator[dict[str, Any]]:
 
 
 def event(trip: Trip, item: str, kind: str, **more: Any) -> dict[str, Any]:
-    """An event whose id is the same each time that the trip is played."""
-    event_id = f"{trip.basket_id}/{item}/{kind}"
-    return {"event_id": event_id, "kind": kind, "user_id": trip.user_id, "item_id": item, **more}
-
-
-def played(settings: Settings) -> set[str]:
-    """Baskets whose purchases are in the log."""
-    if not settings.event_log.is_file():
-        return set()
-    with closing(sqlite3.connect(f"{settings.event_log.absolute().as_uri()}?mode=ro", uri=True)) as log:
-        rows = log.execute("SELECT DISTINCT event_id FROM events WHERE kind = 'purchase'")
-        return {event_id.partition("/")[0] for (event_id,) in rows}
-
-
-def page_shown(settings: Settings, trip: Trip) -> Page | None:
-    """The page of a trip that was answered and not played to its end."""
-    if not settings.exposure_log.is_file():
-        return None
-    with closing(sqlite3.connect(f"{settings.exposure_log.absolute().as_uri()}?mode=ro", uri=True)) as log:
-        rows = log.execute(
-            "SELECT request_id, content FROM exposures WHERE user_id = ? AND shown_us = ? ORDER BY seq DESC",
-            (trip.user_id, microseconds(trip.paid_at)),
-        ).fetchall()
-    for request_id, content in rows:
-        told = json.loads(content)
-        if not told["forced"]:
-            return Page(request_id, tuple(told["items"]))
-    return None
+    """An event of a trip."""
+    told = {"event_id": trip.event_id(item, kind), "kind": kind, "user_id": trip.user_id, "item_id": item}
+    return {**told, **more}
 
 
 def run(
@@ -155,34 +121,41 @@ def run(
     restart: bool = False,
     say: Say,
 ) -> Result:
-    """Play the recorded trips that were not played yet, `most` of all at most."""
+    """Play the recorded trips that were not played yet, `most` of all at most. One replay at a time."""
     started = time.perf_counter()
-    own = prepare(settings, name, restart=restart)
-    experiment = load_experiments(own.experiments_file).named(name)
-    trips = recorded_trips(settings.table("transactions"), after=played_from(settings), most=most)
-    done = played(own)
-    todo = [trip for trip in trips if trip.basket_id not in done]
-    if done:
-        say(f"{len(trips) - len(todo):,} of {len(trips):,} trips were played before")
-    playing = time.perf_counter()
-    if todo:
-        with local_server(own, variables={"ENDCAP_REPLAY": "1"}) as server:
-            player = Player(Client(server.url), experiment, k, task, every_arm)
-            playing = time.perf_counter()
-            before = [trip.paid_at for trip in trips if trip.basket_id in done]
-            play_all(own, player, todo, before[-1] if before else played_from(own))
+    with writer_lock(replace(settings, state=settings.state / "replays")):
+        own = prepare(settings, name, restart=restart)
+        if (before := shown_so(own)) not in (None, (k, task)):
+            raise ReplayError(
+                f"The replay of {name} has shown --k {before[0]} --task {before[1]}; go on with these, or"
+                " give --restart to play all again"
+            )
+        trips = recorded_trips(settings.table("transactions"), after=played_from(settings), most=most)
+        done = played(own, trips)
+        baskets = {trip.basket_id for trip in done}
+        todo = [trip for trip in trips if trip.basket_id not in baskets]
+        if done:
+            say(f"{len(done):,} of {len(trips):,} trips were played before")
+        playing = time.perf_counter()
+        if todo:
+            experiment = load_experiments(own.experiments_file).named(name)
+            with local_server(own, variables={"ENDCAP_REPLAY": "1"}) as server:
+                player = Player(Client(server.url), experiment, k, task, every_arm)
+                playing = time.perf_counter()
+                play_all(own, player, todo, done)
     seconds = time.perf_counter() - playing
     detail = f"of {len(trips):,} trips, {len(todo) / max(seconds, 1e-9):.0f} a second"
     return Result("replay", len(todo), "trips", own.state, time.perf_counter() - started, detail)
 
 
-def play_all(own: Settings, player: Player, trips: Sequence[Trip], come_to: datetime) -> None:
-    """Play trips in order, and bring the store up to date as each week ends from where it has come to."""
+def play_all(own: Settings, player: Player, trips: Sequence[Trip], done: Sequence[Trip]) -> None:
+    """Play trips in order, behind those that are done, and bring the store up to date as each week ends."""
     from tqdm import tqdm
 
-    calendar = ShopCalendar.load(own.shop_calendar)
-    shown = page_shown(own, trips[0])
-    week = calendar.week_at(come_to)
+    calendar, first = ShopCalendar.load(own.shop_calendar), trips[0]
+    same = [trip for trip in done if (trip.user_id, trip.paid_at) == (first.user_id, first.paid_at)]
+    shown = pages_shown(own, player.experiment.name, first, nth=len(same))
+    week = calendar.week_at(done[-1].paid_at if done else played_from(own))
     for trip in tqdm(trips, desc="trips", unit="trip", mininterval=1.0, disable=None):
         now = calendar.week_at(trip.paid_at)
         if now != week:
@@ -190,4 +163,4 @@ def play_all(own: Settings, player: Player, trips: Sequence[Trip], come_to: date
             materialize(own, calendar.end(now - 1))
             week = now
         player.play(trip, shown)
-        shown = None
+        shown = NONE_SHOWN

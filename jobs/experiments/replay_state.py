@@ -13,9 +13,11 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from bentos.arms import rule_variants
 from bentos.current_release import current_tag
 from bentos.experiments import Experiments, load_experiments
 from bentos.release import read_manifest, stored_model
+from bentos.rollouts import Rollout, save_rollouts
 from feature_repo.settings import FEATURE_STORE, Settings
 from jobs.child import run_child
 from jobs.pipeline import environment
@@ -47,10 +49,19 @@ def played_from(settings: Settings) -> datetime:
 
 
 def experiment_files(settings: Settings, experiments: Experiments) -> dict[str, bytes]:
-    """Contents of the experiments' file and of the rule files that arms name, by name."""
-    arms = (arm for each in experiments.experiments.values() for arm in each.arms.values())
-    names = [settings.experiments_file.name, *sorted({arm.rules for arm in arms if arm.rules})]
-    return {name: (settings.experiments_file.parent / name).read_bytes() for name in names}
+    """Contents of the experiments' file and of the rule files that arms name, by name.
+
+    ExperimentError for a rule file that cannot be used, ReplayError for one outside the folder, where a
+    replay would share it.
+    """
+    path = settings.experiments_file
+    names = sorted(rule_variants(experiments, path))
+    for name in map(Path, names):
+        if name.is_absolute() or ".." in name.parts:
+            raise ReplayError(
+                f"{path}: rules '{name}' lie outside {path.parent}; a replay takes its own along"
+            )
+    return {name: (path.parent / name).read_bytes() for name in (path.name, *names)}
 
 
 def prepare(settings: Settings, name: str, *, restart: bool) -> Settings:
@@ -60,10 +71,14 @@ def prepare(settings: Settings, name: str, *, restart: bool) -> Settings:
     """
     experiments = load_experiments(settings.experiments_file)
     experiments.named(name)
-    own, files = replay_settings(settings, name), experiment_files(settings, experiments)
+    own, begin = replay_settings(settings, name), played_from(settings)
+    files = experiment_files(settings, experiments)
     files["current"] = settings.current_release.read_bytes()
-    if restart:
-        shutil.rmtree(own.state, ignore_errors=True)
+    own.state.parent.mkdir(parents=True, exist_ok=True)
+    for left in own.state.parent.glob(f".{name}-*"):  # of a process that was killed
+        shutil.rmtree(left)
+    if restart and own.state.exists():
+        shutil.rmtree(own.state.rename(own.state.with_name(f".{name}-before")))
     if own.state.exists():
         for file, content in files.items():
             if (own.state / file).read_bytes() != content:
@@ -71,16 +86,23 @@ def prepare(settings: Settings, name: str, *, restart: bool) -> Settings:
                     f"{file} has changed since the replay of {name} began; give --restart to play all again"
                 )
         return own
-    own.state.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=own.state.parent) as folder:
         aside = replace(own, state=Path(folder) / name)
         fill(settings, aside, files)
+        save_rollouts(aside.rollouts_file, all_in(experiments))
+        materialize(aside, begin)
         aside.state.rename(own.state)
     return own
 
 
+def all_in(experiments: Experiments) -> dict[str, Rollout]:
+    """Rollouts that have come as far as the file lets them: a replay shows what is to be rolled out."""
+    every = experiments.experiments.items()
+    return {name: Rollout(ramp=each.ramp, settled=each.settled) for name, each in every if each.rollout}
+
+
 def fill(settings: Settings, aside: Settings, files: dict[str, bytes]) -> None:
-    """Lay out the folder and write its online store."""
+    """Lay out the folder."""
     aside.state.mkdir()
     for link in LINKED:
         (aside.state / link).symlink_to(settings.state / link)
@@ -90,7 +112,6 @@ def fill(settings: Settings, aside: Settings, files: dict[str, bytes]) -> None:
     for file, content in files.items():
         (aside.state / file).parent.mkdir(parents=True, exist_ok=True)
         (aside.state / file).write_bytes(content)
-    materialize(aside, played_from(settings))
 
 
 def materialize(own: Settings, end: datetime) -> None:

@@ -25,6 +25,10 @@ class Trip:
     paid_at: datetime
     items: Mapping[str, float]
 
+    def event_id(self, item_id: str, kind: str) -> str:
+        """Of one event of it: the same each time that it is played."""
+        return f"{self.basket_id}/{item_id}/{kind}"
+
 
 def recorded_trips(transactions: Path, *, after: datetime, most: int | None = None) -> list[Trip]:
     """Trips paid at or after an instant, the first `most` of them; returns and refunds are no purchases.
@@ -33,6 +37,8 @@ def recorded_trips(transactions: Path, *, after: datetime, most: int | None = No
     """
     import duckdb
 
+    if not transactions.is_file():
+        raise NoTripsError(f"No transactions in {transactions}; run `endcap ingest`")
     rows = duckdb.execute(
         "with lines as (select user_id, basket_id, item_id, sum(price_paid) as paid,"
         " min(event_timestamp) as paid_at from read_parquet($1)"
