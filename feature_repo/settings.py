@@ -7,6 +7,7 @@ The environment is read once, at the edge (`Settings.from_environment`), and pas
     ENDCAP_REPORTS   folder of reports (default: reports)
     ENDCAP_THREADS   threads that one step may use (default: the machine's cores)
     ENDCAP_REPLAY    1 for a server of a replay, whose clock may be set (default: 0)
+    ENDCAP_BIGQUERY_DATASET   PROJECT.DATASET of the logs' tables, for gcp
     FEAST_FS_YAML_FILE_PATH   which feature_store.yaml: Feast's own variable, for its commands too
 
 The default folders lie in the project's root, also when a command runs in a folder below it, as Feast's
@@ -14,6 +15,7 @@ does in `feature_repo/`. Away from any project they lie in the working directory
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,9 @@ from pathlib import Path
 PROFILES = ("embedded", "gcp")
 ROOT_HAS = "feature_repo/feature_store.yaml"  # what tells a project's root from other folders
 FEATURE_STORE = Path(__file__).with_name("feature_store.yaml")  # the embedded one
+DATASET = re.compile(
+    r"[a-z][a-z0-9-]{4,28}[a-z0-9]\.[A-Za-z0-9_]{1,1024}"
+)  # as Google Cloud lets them be named
 
 
 class SettingsError(ValueError):
@@ -37,12 +42,18 @@ class Settings:
     threads: int = 2
     feature_store: Path = FEATURE_STORE
     replay: bool = False
+    bigquery_dataset: str = ""
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
             raise SettingsError(f"ENDCAP_PROFILE is {self.profile!r}; use {' or '.join(PROFILES)}")
         if self.threads < 1:
             raise SettingsError(f"ENDCAP_THREADS is {self.threads}; use a whole number from 1")
+        if self.bigquery_dataset and not DATASET.fullmatch(self.bigquery_dataset):
+            raise SettingsError(
+                f"ENDCAP_BIGQUERY_DATASET is {self.bigquery_dataset!r}; use PROJECT.DATASET,"
+                " such as my-shop.endcap"
+            )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -61,11 +72,22 @@ class Settings:
             threads=int(threads) if threads else os.cpu_count() or 2,
             feature_store=Path(environ.get("FEAST_FS_YAML_FILE_PATH") or FEATURE_STORE).absolute(),
             replay=replay == "1",
+            bigquery_dataset=environ.get("ENDCAP_BIGQUERY_DATASET", ""),
         )
 
     def table(self, name: str) -> Path:
         """Parquet file of a table of the data contract."""
         return self.state / "tables" / f"{name}.parquet"
+
+    @property
+    def dataset(self) -> str:
+        """BigQuery's dataset, PROJECT.DATASET; SettingsError where none is named."""
+        if not self.bigquery_dataset:
+            raise SettingsError(
+                "ENDCAP_BIGQUERY_DATASET is not set, and ENDCAP_PROFILE is gcp; use PROJECT.DATASET,"
+                " such as my-shop.endcap"
+            )
+        return self.bigquery_dataset
 
     @property
     def shop_calendar(self) -> Path:

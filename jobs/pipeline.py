@@ -170,6 +170,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "ENDCAP_STATE": str(settings.state),
         "ENDCAP_REPORTS": str(settings.reports),
         "ENDCAP_THREADS": str(settings.threads),
+        "ENDCAP_BIGQUERY_DATASET": settings.bigquery_dataset,
         "FEAST_FS_YAML_FILE_PATH": str(settings.feature_store),
     }
 

@@ -19,9 +19,21 @@ def test_the_environment_is_read_with_defaults(tmp_path):
         ({"ENDCAP_PROFILE": "gpc"}, "ENDCAP_PROFILE is 'gpc'; use embedded or gcp"),
         ({"ENDCAP_THREADS": "two"}, "ENDCAP_THREADS is 'two'"),
         ({"ENDCAP_THREADS": "0"}, "ENDCAP_THREADS is 0"),
+        ({"ENDCAP_BIGQUERY_DATASET": "endcap"}, "ENDCAP_BIGQUERY_DATASET is 'endcap'; use PROJECT.DATASET"),
+        ({"ENDCAP_BIGQUERY_DATASET": "my-shop.end.cap"}, "ENDCAP_BIGQUERY_DATASET is 'my-shop.end.cap'"),
+        ({"ENDCAP_BIGQUERY_DATASET": "My.endcap"}, "ENDCAP_BIGQUERY_DATASET is 'My.endcap'"),
     ],
 )
 def test_a_bad_value_is_named_with_what_is_valid(environ, message):
     """The error names the variable, its value and the remedy."""
     with pytest.raises(SettingsError, match=message):
         Settings.from_environment(environ)
+
+
+def test_a_dataset_is_asked_for_where_one_is_needed():
+    """It is taken as given; without it all goes on that needs none, and what does says so."""
+    named = Settings.from_environment({"ENDCAP_BIGQUERY_DATASET": "my-shop.endcap"})
+    assert named.dataset == "my-shop.endcap"
+    settings = Settings.from_environment({"ENDCAP_PROFILE": "gcp"})
+    with pytest.raises(SettingsError, match="ENDCAP_BIGQUERY_DATASET is not set, and ENDCAP_PROFILE is gcp"):
+        _ = settings.dataset
