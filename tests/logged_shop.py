@@ -4,6 +4,7 @@ import json
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -117,7 +118,8 @@ def expected(settings):
             of_slot = {ours: told[theirs][place] for ours, theirs in columns.items()}
             found["slots"].append({**key, "position": place + 1, **of_slot})
         if told["exploration"] is not None:
-            found["draws"].append({**key, "temperature": told["temperature"], **told["exploration"]})
+            drawn = {**told["exploration"], "eligible": [*chain(*told["exploration"]["eligible"])]}
+            found["draws"].append({**key, "temperature": told["temperature"], **drawn})
     columns = ("event_id", "kind", "user_id", "item_id", "amount", "request_id")
     for *row, us in rows(
         settings.event_log, f"SELECT {', '.join(columns)}, received_us FROM events ORDER BY seq"

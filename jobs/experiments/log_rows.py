@@ -47,7 +47,7 @@ DRAWS = pa.schema(
         "temperature": pa.float64(),
         "pool": pa.list_(pa.string()),  # item ids that could be drawn, in the ranker's order
         "scores": pa.list_(pa.float64()),  # of each, log odds
-        "eligible": pa.list_(pa.list_(pa.bool_())),  # of each drawn slot: who could be drawn
+        "eligible": pa.list_(pa.bool_()),  # who of the pool could be drawn, slot after slot
     }
 )
 EVENTS = pa.schema(
@@ -103,7 +103,8 @@ def exposed(rows: Tuples) -> Mapping[str, Tuples]:
         page = zip(*(told[name] for name in names), strict=True)
         slots += [(request_id, position, *slot) for position, slot in enumerate(page, start=1)]
         if drawn := told.get("exploration"):
-            draws.append((request_id, told["temperature"], drawn["pool"], drawn["scores"], drawn["eligible"]))
+            eligible = [able for slot in drawn["eligible"] for able in slot]
+            draws.append((request_id, told["temperature"], drawn["pool"], drawn["scores"], eligible))
     return {"exposures": exposures, "slots": slots, "draws": draws}
 
 

@@ -115,8 +115,8 @@ def filled(
     temperature: float,
 ) -> Drawn:
     """Arrays of answers with their drawn items and propensities, and what was clicked."""
-    n, m = len(rows), max(len(row["eligible"]) for row in rows)
-    n_pool = max(len(row["pool"]) for row in rows)
+    able = [np.reshape(row["eligible"], (-1, len(row["pool"]))) for row in rows]  # (drawn slots, pool)
+    n, m, n_pool = len(rows), max(map(len, able)), max(len(row["pool"]) for row in rows)
     rewards, logged = np.zeros((n, m)), np.ones((n, m))
     chosen, scores = np.zeros((n, m), dtype=np.int64), np.full((n, n_pool), -np.inf)
     eligible = np.zeros((n, m, n_pool), dtype=bool)
@@ -125,7 +125,7 @@ def filled(
         size, page = len(row["pool"]), pages.get(row["request_id"], [])
         scores[place, :size] = row["scores"]
         at = {item: n for n, item in enumerate(row["pool"])}
-        for draw, ((item, propensity), who) in enumerate(zip(page, row["eligible"], strict=True)):
+        for draw, ((item, propensity), who) in enumerate(zip(page, able[place], strict=True)):
             rewards[place, draw] = (row["request_id"], item) in clicked
             logged[place, draw], chosen[place, draw] = propensity, at[item]
             eligible[place, draw, :size] = who
