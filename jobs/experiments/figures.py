@@ -1,7 +1,8 @@
 """All figures of one experiment from the logs of an installation: levels, lifts, tests, by day and in all.
 
-In: `state/logs` and, for the pre-period, `state/tables`. Out: the records of a report, in DESIGN's tidy form.
-The sums per user are made where the logs lie; what arrives here is small.
+In: `state/logs` and, for the pre-period, `state/tables`; under the gcp profile tables of the same names in
+BigQuery. Out: the records of a report, in DESIGN's tidy form. The sums per user are made where the logs lie;
+what arrives here is small.
 """
 
 from collections.abc import Mapping
@@ -33,31 +34,20 @@ class Figures:
 
 @dataclass(frozen=True)
 class Log:
-    """The tables of a log, as Ibis has them from one DuckDB."""
+    """The tables of a log, as Ibis has them from one DuckDB or one dataset of BigQuery."""
 
     exposures: Any
     slots: Any
     draws: Any
     events: Any
-    transactions: Any  # None where the installation has no tables
+    transactions: Any  # None where there is no such table
 
     @classmethod
     def of(cls, settings: Settings) -> "Log | None":
         """The log with what is new in it; None where nothing was shown yet."""
-        import ibis
-
         logs.run(settings)
-        folder, con = logs.logs_folder(settings), ibis.duckdb.connect()
-        if not logs.parts(folder / "exposures"):
-            return None
-        tables = {
-            name: con.read_parquet(str(folder / name / "part-*.parquet"))
-            if logs.parts(folder / name)
-            else ibis.memtable(schema.empty_table())
-            for name, schema in TABLES.items()
-        }
-        path = settings.table("transactions")
-        return cls(**tables, transactions=con.read_parquet(str(path)) if path.is_file() else None)
+        found = in_bigquery(settings) if settings.profile == "gcp" else in_parquet(settings)
+        return None if found is None else cls(**found)
 
     def users(self, experiment: Experiment) -> Any:
         """`per_user` with the activity before the start, made once for all that is asked of it."""
@@ -67,6 +57,30 @@ class Log:
         if self.transactions is not None:
             found = with_activity(found)
         return ibis.memtable(found.to_pyarrow())
+
+
+def in_parquet(settings: Settings) -> dict[str, Any] | None:
+    """The tables by name from `state/logs` and `state/tables`, None where nothing was shown yet."""
+    import ibis
+
+    folder, con = logs.logs_folder(settings), ibis.duckdb.connect()
+    if not logs.parts(folder / "exposures"):
+        return None
+    tables = {
+        name: con.read_parquet(str(folder / name / "part-*.parquet"))
+        if logs.parts(folder / name)
+        else ibis.memtable(schema.empty_table())
+        for name, schema in TABLES.items()
+    }
+    path = settings.table("transactions")
+    return {**tables, "transactions": con.read_parquet(str(path)) if path.is_file() else None}
+
+
+def in_bigquery(settings: Settings) -> dict[str, Any] | None:
+    """The tables by name from the dataset, into which other services may load too."""
+    from jobs.experiments.bigquery_log import tables
+
+    return tables(settings)
 
 
 def users_of(settings: Settings, experiment: Experiment) -> Any:

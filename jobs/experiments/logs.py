@@ -7,7 +7,7 @@
 
 A part is named by the rows of the log that it holds, written aside and renamed: a crash leaves no half of
 one, and the next call goes on behind the last whole batch. Calls take turns. Times are the shop's, UTC, in
-microseconds.
+microseconds. Under the gcp profile the parts are then loaded into BigQuery (`bigquery_log.py`).
 
     endcap export-logs
 """
@@ -45,7 +45,11 @@ def run(settings: Settings) -> Result:
     with alone(folder):
         n_events = grow(settings.event_log, EVENT_ROWS, folder)
         n_exposures = grow(settings.exposure_log, EXPOSURE_ROWS, folder)
-    detail = f"answers {n_exposures:,}, events {n_events:,}"
+        detail = f"answers {n_exposures:,}, events {n_events:,}"
+        if settings.profile == "gcp":
+            from jobs.experiments.bigquery_log import load
+
+            detail += f", parts loaded into BigQuery {load(settings):,}"
     seconds = time.perf_counter() - started
     return Result("export-logs", n_exposures + n_events, "new rows", folder, seconds, detail)
 

@@ -1,0 +1,210 @@
+"""The tables of the logs in BigQuery, under the gcp profile: each part is loaded once, and read with Ibis.
+
+In: the parts of `logs.py`. Out: the tables `exposures`, `slots`, `draws` and `events` of the dataset
+ENDCAP_BIGQUERY_DATASET, with the same columns.
+
+    ENDCAP_PROFILE=gcp ENDCAP_BIGQUERY_DATASET=my-shop.endcap endcap export-logs
+
+A part is loaded by one job whose id says what is loaded where: the table, the part's name, and a digest of
+its content. BigQuery takes an id once, so whoever comes again, after a crash or beside another, is told that
+there is such a job, and looks how it ended. A load is all or nothing: one that failed has loaded nothing, and
+the next has the next number in its id. Who exports a log anew, as other parts, has to drop the tables first.
+
+The services of one shop may each load their log into one dataset; what their parts hold tells them apart.
+Request ids are random (uuid4), so no two are alike. Event ids are the clients' and have to be unlike in the
+whole shop: an event that two services were told is one event, and counts once.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import blake2b
+from itertools import count
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import google.auth
+import pyarrow as pa
+import pyarrow.parquet as pq
+from google.api_core.exceptions import Conflict, GoogleAPIError, NotFound
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import bigquery
+
+from feature_repo.settings import Settings
+from jobs.experiments.log_rows import STAMP, TABLES
+from jobs.experiments.logs import logs_folder, parts
+
+
+class BigQueryError(RuntimeError):
+    """BigQuery has not done what it was asked; the message says what that was, and its reason."""
+
+
+class Layout(NamedTuple):
+    """How a table lies: a partition for each day of a time, in the order of some columns."""
+
+    day_of: str | None
+    order: tuple[str, ...]
+
+
+# In the order in which they are loaded: a page before its answer, and what came of it last.
+LAYOUTS: Mapping[str, Layout] = MappingProxyType(
+    {
+        "slots": Layout(None, ("request_id",)),
+        "draws": Layout(None, ("request_id",)),
+        "exposures": Layout("shown_at", ("experiment", "user_id")),
+        "events": Layout("happened_at", ("user_id",)),
+    }
+)
+TYPES: Mapping[pa.DataType, str] = MappingProxyType(
+    {
+        pa.string(): "STRING",
+        pa.bool_(): "BOOL",
+        pa.int64(): "INT64",
+        pa.float64(): "FLOAT64",
+        STAMP: "TIMESTAMP",
+    }
+)
+
+
+def load(settings: Settings) -> int:
+    """Load the parts that are not in BigQuery yet; how many. BigQueryError where that fails."""
+    loaded = 0
+    with told(f"load the logs into {settings.dataset}"):
+        client = connected(settings)
+        for name in LAYOUTS:
+            table = table_of(client, settings.dataset, name)
+            mark = mark_of(settings, table)
+            last = mark.read_text() if mark.is_file() else ""
+            for part in parts(logs_folder(settings) / name):
+                if part.name > last:
+                    load_once(client, part, table)
+                    write_mark(mark, part)
+                    loaded += 1
+    return loaded
+
+
+def tables(settings: Settings) -> dict[str, Any] | None:
+    """The dataset's tables by name as Ibis has them, None where nothing was shown yet.
+
+    `transactions`, the contract's, is None where the dataset has none.
+    """
+    import ibis
+
+    with told(f"read the logs in {settings.dataset}"):
+        client = connected(settings)
+        if not client.get_table(f"{settings.dataset}.exposures").num_rows:
+            return None
+        dataset = settings.dataset.split(".")[1]
+        there = {table.table_id for table in client.list_tables(dataset)}
+        connection = ibis.bigquery.connect(client=client, credentials=credentials(), dataset_id=dataset)
+        names = (*LAYOUTS, "transactions")
+        return {name: connection.table(name) if name in there else None for name in names}
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Say in one line what was tried where Google's client fails."""
+    try:
+        yield
+    except (GoogleAPIError, GoogleAuthError) as error:
+        raise BigQueryError(f"BigQuery could not {what}: {error}") from error
+
+
+def connected(settings: Settings) -> bigquery.Client:
+    """A client of the dataset's project, which pays, for jobs where the dataset lies."""
+    project = settings.dataset.split(".")[0]
+    client = bigquery.Client(project, credentials())
+    try:
+        location = client.get_dataset(settings.dataset).location
+    except NotFound as error:
+        raise BigQueryError(
+            f"There is no dataset {settings.dataset}; make it where its data are to lie:"
+            f" bq --location=EU mk --dataset {settings.dataset.replace('.', ':')}"
+        ) from error
+    return bigquery.Client(project, credentials(), location=location)
+
+
+def credentials() -> Any:
+    """Those of the machine or the person: Google's application default credentials."""
+    found, _ = google.auth.default(scopes=bigquery.Client.SCOPE)
+    return found
+
+
+def table_of(client: bigquery.Client, dataset: str, name: str) -> bigquery.Table:
+    """A table of the logs, made where it is not there yet."""
+    try:
+        return client.get_table(f"{dataset}.{name}")
+    except NotFound:
+        table = bigquery.Table(f"{dataset}.{name}", columns(TABLES[name]))
+    layout = LAYOUTS[name]
+    if layout.day_of is not None:
+        table.time_partitioning = bigquery.TimePartitioning(field=layout.day_of)
+    table.clustering_fields = list(layout.order)
+    return client.create_table(table, exists_ok=True)
+
+
+def columns(schema: pa.Schema) -> list[bigquery.SchemaField]:
+    """A part's columns as BigQuery has them."""
+    return [
+        bigquery.SchemaField(each.name, TYPES[each.type.value_type], mode="REPEATED")
+        if pa.types.is_list(each.type)
+        else bigquery.SchemaField(each.name, TYPES[each.type])
+        for each in schema
+    ]
+
+
+def load_once(client: bigquery.Client, part: Path, table: bigquery.Table) -> None:
+    """Have a part in a table, by a load now or before; one without rows needs none.
+
+    A job that was there is waited for; only if it failed itself, not the way to it, there is another.
+    """
+    if pq.read_metadata(part).num_rows == 0:
+        return
+    name = job_name(part, table)
+    for attempt in count(1):
+        job, new = begun(client, part, table, f"{name}-{attempt}")
+        try:
+            job.result()
+            return
+        except GoogleAPIError:
+            if new or not job.error_result:
+                raise
+
+
+def begun(client: bigquery.Client, part: Path, table: bigquery.Table, job_id: str) -> tuple[Any, bool]:
+    """The job of that id, and whether it is new."""
+    lists = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]
+    lists.enable_list_inference = True  # to arrays, not to records of a list
+    how = bigquery.LoadJobConfig(
+        source_format=bigquery.SourceFormat.PARQUET,
+        parquet_options=lists,
+        schema=table.schema,
+        create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
+        write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
+    )
+    try:
+        with part.open("rb") as file:
+            return client.load_table_from_file(file, table, job_id=job_id, job_config=how), True
+    except Conflict:
+        return client.get_job(job_id), False
+
+
+def job_name(part: Path, table: bigquery.Table) -> str:
+    """What is loaded where. A table that was dropped and made again is another."""
+    digest = blake2b(f"{table.full_table_id} {table.created}".encode(), digest_size=16)
+    digest.update(part.read_bytes())
+    return f"endcap-{table.table_id}-{part.stem}-{digest.hexdigest()}"
+
+
+def mark_of(settings: Settings, table: bigquery.Table) -> Path:
+    """File that names the last part that is in a table, which saves asking for all before it."""
+    made = f"{table.created:%Y%m%dT%H%M%S.%f}"
+    return logs_folder(settings) / "loaded" / f"{settings.dataset}.{table.table_id}.{made}"
+
+
+def write_mark(mark: Path, part: Path) -> None:
+    """Note a part, aside and renamed."""
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    aside = mark.with_name(f"{mark.name}.aside")
+    aside.write_text(part.name)
+    aside.replace(mark)
