@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import shlex
 import signal
 import statistics
 import subprocess
@@ -25,7 +26,18 @@ from jobs.steps import STEPS, Choices
 from jobs.verbs import Instant
 
 ROOT = Path(__file__).resolve().parents[2]
-VERBS = sorted(endcap.commands)
+
+
+def verbs_of(group):
+    """Commands by the words that call them: those of a group within by two."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {verb}", found) for verb, found in verbs_of(command))
+        else:
+            yield name, command
+
+
+VERBS = dict(sorted(verbs_of(endcap)))
 
 
 @pytest.fixture
@@ -41,7 +53,7 @@ def call(tmp_path, monkeypatch):
 @pytest.mark.parametrize("verb", VERBS)
 def test_verb_has_help_and_an_example(verb):
     """Help is a sentence, then an example that calls the verb, and every option says what it is."""
-    command = endcap.commands[verb]
+    command = VERBS[verb]
     sentence, _, rest = command.help.partition("\n")
     assert sentence.endswith(".")
     assert "Example:" in rest
@@ -59,11 +71,11 @@ def test_verb_stands_in_the_documents(verb):
 @pytest.mark.parametrize("verb", VERBS)
 def test_example_in_help_is_accepted(verb):
     """The words of each example are options that the verb has."""
-    lines = [line.split() for line in endcap.commands[verb].help.splitlines()]
-    examples = [words for words in lines if words[:1] == ["endcap"]]
+    lines = [line.strip() for line in VERBS[verb].help.splitlines()]
+    examples = [shlex.split(line) for line in lines if line.startswith(f"endcap {verb}")]
     assert examples
     for words in examples:
-        endcap.commands[verb].make_context(verb, words[2:])
+        VERBS[verb].make_context(verb, words[1 + len(verb.split()) :])
 
 
 def cpu_seconds(*words):
