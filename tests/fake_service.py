@@ -96,7 +96,8 @@ class FakeService:
         found = assigned(self.experiments, body["user_id"], self.now, body["arms"])
         bought = sum(len(basket.items) for basket in self.happened.baskets(body["user_id"], after_us=0))
         first = bought + sum(map(ord, "".join(found.arms.values())))
-        items = [f"i{(first + place) % 9}" for place in range(body["k"])]
+        n = body["k"] - 2 * ("more" in found.arms.values())  # an arm that shows less
+        items = [f"i{(first + place) % 13}" for place in range(n)]
         slots = tuple(Slot(item, "", 0.0, rank, (), "") for rank, item in enumerate(items, 1))
         request_id = uuid.uuid4().hex
         page = Recommendation(body["user_id"], body["task"], "r:1", slots)
