@@ -15,7 +15,7 @@ from bentos.experiments import METRICS, Experiment, Experiments, load_experiment
 from feature_repo.settings import Settings
 from jobs.experiments.figures import users_of
 from jobs.experiments.history import History, history
-from jobs.experiments.lifts import COVARIATES
+from jobs.experiments.lifts import COVARIATES, LEAST_USERS
 from jobs.experiments.power import Days, Users, days_needed, smallest_lift, spread_of, users_needed
 from jobs.experiments.replay_state import replay_settings
 
@@ -62,6 +62,8 @@ def run(
     own = replay_settings(settings, name) if replay else settings
     users = users_of(own, experiment)
     pages = None if users is None else users.filter(users.arm == experiment.control).to_pandas()
+    if pages is not None and len(pages) < LEAST_USERS:
+        pages = None
     wish = Wish(lift or experiment.lift, power, days)
     return table(experiment, list(planned(experiments, experiment, found, pages, wish)), found, wish)
 

@@ -21,6 +21,7 @@ the last look alone, 5 points less with 19 looks.
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -165,6 +166,7 @@ def days_needed(users: int, users_by_day: ArrayLike) -> Days:
     return Days(days, f"{days} days" if days > 1 else "1 day")
 
 
+@lru_cache(maxsize=64)
 def _effect(power: float, alpha: float, looks: int | None) -> float:
     """The true effect, in standard errors at the last look, that is found with probability `power`."""
     if not 0 < alpha < power < 1:
