@@ -51,9 +51,8 @@ def run(settings: Settings, name: str, temperatures: Sequence[float], *, replay:
         raise OffPolicyError(f"No arm of {name} explores; give one `explore: {{slots: 2, temperature: 1.0}}`")
     if log is None:
         raise OffPolicyError(f"Nothing was shown yet, as {own.exposure_log} says; serve {name}, or replay it")
-    for arm in arms:
-        drawn(log, experiment, arm)
-    return table(list(policy_records(log, experiment, temperatures)))
+    found = {arm: drawn(log, experiment, arm) for arm in arms}
+    return table([each for arm in arms for each in records_of(found[arm], experiment, arm, temperatures)])
 
 
 def table(records: Sequence[Record]) -> str:
@@ -83,13 +82,17 @@ class Drawn:
 
 
 def drawn(log: Log, experiment: Experiment, arm: str) -> Drawn:
-    """The log of one arm; OffPolicyError where it drew nothing, or at more than one temperature."""
+    """The log of one arm; OffPolicyError where it drew at more than one temperature, or for few or nobody."""
     answers = answers_of(log.exposures, experiment)
     answers = answers.filter(answers.arm == arm, ~answers.left_out).select("request_id", "user_id")
     rows = log.draws.inner_join(answers, "request_id").order_by("request_id").to_pyarrow().to_pylist()
     if not rows:
         raise OffPolicyError(
             f"{arm} of {experiment.name} has drawn nothing yet: give it `explore` and traffic"
+        )
+    if (n_users := len({row["user_id"] for row in rows})) < FOLDS:
+        raise OffPolicyError(
+            f"{arm} of {experiment.name} has drawn for {n_users} users; an estimate takes {FOLDS} or more"
         )
     temperatures = {row["temperature"] for row in rows}
     if len(temperatures) > 1:
@@ -139,34 +142,38 @@ def policy(found: Drawn, temperature: float) -> tuple[Estimate, ...]:
     target = softmax_policy(found.scores, found.eligible, found.chosen, temperature)
     draws = Draws(found.rewards, found.logged, target, found.users)
     whole = target_chances(found.scores, found.eligible, temperature)
-    folds = min(FOLDS, len(np.unique(found.users)))
-    predicted = reward_to_go(found.rewards, found.scores, whole, found.chosen, found.users, folds=folds)
+    predicted = reward_to_go(found.rewards, found.scores, whole, found.chosen, found.users)
     return estimates(draws, predicted)
 
 
-def policy_records(log: Log, experiment: Experiment, temperatures: Sequence[float] = ()) -> Iterator[Record]:
-    """Records of all arms that explore: the policy served, greedy, and others; none for too few users."""
+def policy_records(log: Log, experiment: Experiment) -> Iterator[Record]:
+    """Records of all arms that explore: the policy served, and greedy; none where the log tells nothing."""
     for arm in (name for name, each in experiment.arms.items() if each.explore):
         try:
             found = drawn(log, experiment, arm)
         except OffPolicyError:
             continue
-        if len(np.unique(found.users)) < FOLDS:
-            continue
-        for temperature in dict.fromkeys((found.temperature, 0.0, *temperatures)):
-            name = "as served" if temperature == found.temperature else f"temperature {temperature:g}"
-            for each in policy(found, temperature):
-                yield {
-                    "report": "experiment",
-                    "experiment": experiment.name,
-                    "metric": "off_policy",
-                    "arm": arm,
-                    "policy": f"{arm}, {'greedy' if temperature == 0 else name}",
-                    "method": METHODS[each.name],
-                    "value": each.value,
-                    "low": each.low,
-                    "high": each.high,
-                    "ess": each.ess,
-                    "users": len(np.unique(found.users)),
-                    "unit": "clicks of drawn slots per answer",
-                }
+        yield from records_of(found, experiment, arm)
+
+
+def records_of(
+    found: Drawn, experiment: Experiment, arm: str, temperatures: Sequence[float] = ()
+) -> Iterator[Record]:
+    """Records of one arm: the policy served, greedy, and those of other temperatures."""
+    for temperature in dict.fromkeys((found.temperature, 0.0, *temperatures)):
+        name = "as served" if temperature == found.temperature else f"temperature {temperature:g}"
+        for each in policy(found, temperature):
+            yield {
+                "report": "experiment",
+                "experiment": experiment.name,
+                "metric": "off_policy",
+                "arm": arm,
+                "policy": f"{arm}, {'greedy' if temperature == 0 else name}",
+                "method": METHODS[each.name],
+                "value": each.value,
+                "low": each.low,
+                "high": each.high,
+                "ess": each.ess,
+                "users": len(np.unique(found.users)),
+                "unit": "clicks of drawn slots per answer",
+            }

@@ -12,6 +12,7 @@ from bentos.assignment import place
 from feature_repo.settings import Settings
 from jobs.experiments import aa
 from jobs.experiments.history import History
+from jobs.experiments.sequential import confidence_sequence
 
 SINCE = datetime(2024, 1, 1, tzinfo=UTC)
 DAYS = 12
@@ -42,8 +43,8 @@ def test_errors_are_within_what_chance_allows(shop, metric):
     assert found.naive > binom.ppf(0.999, n, 0.1)
 
 
-def z_values(shop, salt):
-    """The z value of log revenue per basket at the end of each day, by plain sums and the delta method."""
+def looks(shop, salt):
+    """Log lifts of revenue per basket and their variances by the end of each day, by plain sums."""
     rows, found = shop.per_day, []
     treated = {user: place(salt, user) < 0.5 for user in rows.user_id.unique()}
     for day in range(DAYS):
@@ -55,17 +56,24 @@ def z_values(shop, salt):
             errors = (mine.revenue - ratio * mine.baskets) / mine.baskets.mean() / ratio
             variance += errors.var(ddof=1) / len(mine)
             logs.append(np.log(ratio))
-        found.append((logs[0] - logs[1]) / np.sqrt(variance))
-    return np.abs(found)
+        found.append((logs[0] - logs[1], variance))
+    return np.array(found).T
 
 
 def test_each_experiment_counts_as_the_plain_formulas_say(shop):
     """Who is treated is the salted hash of the experiment's number; looks are the days."""
-    n = 25
-    z = np.array([z_values(shop, f"A/A {number}") for number in range(n)])
-    found, critical = aa.aa(shop, "revenue_per_basket", n), norm.isf(0.025)
+    n, users = 70, shop.per_day.groupby("user_id")[["revenue", "baskets"]].sum()
+    lifts, variances = np.moveaxis([looks(shop, f"A/A {number}") for number in range(n)], 1, 0)
+    z, critical = np.abs(lifts) / np.sqrt(variances), norm.isf(0.025)
+    errors = (
+        users.revenue - users.revenue.sum() / users.baskets.sum() * users.baskets
+    ) / users.revenue.mean()
+    plan = errors.var(ddof=1) * 4 / len(users)  # of all users, by halves
+    sure = confidence_sequence(lifts, variances, planned_variance=plan)
+    found = aa.aa(shop, "revenue_per_basket", n)
     assert found.once == (z[:, -1] > critical).sum()
     assert found.naive == (z > critical).any(axis=1).sum() > found.once
+    assert found.sequential == (sure.p[:, -1] <= 0.05).sum() > 0
 
 
 def test_each_run_says_the_same(shop):
