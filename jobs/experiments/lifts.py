@@ -27,6 +27,7 @@ from jobs.experiments.outcomes import PRE_SUMS
 
 LEVEL = 0.95
 LEAST_USERS = 2  # of whom there is a variance
+ROUNDING = 1e-9  # of the sums' own variance
 
 # What of the pre-period stands in for a metric, fixed here so that nobody picks what fits best afterwards.
 # Clicks and purchases of what is shown go with how much a shopper puts into a basket, money with money. What
@@ -89,14 +90,21 @@ def aggregates(per_user: Table, *, by_segment: bool = False) -> dict[Any, Aggreg
 def level(arm: Aggregates, metric: Metric) -> Figure:
     """A metric's ratio in one arm and its interval."""
     arm = arm.with_zero_div()
-    value = float(arm.mean(metric.numerator) / arm.mean(metric.denominator))
-    error = math.sqrt(arm.ratio_var(metric.numerator, metric.denominator) / arm.count())
+    value = _ratio(arm, metric)
+    error = math.sqrt(_variance(arm, metric) / arm.count())
     half = error * float(scipy.stats.t.isf((1 - LEVEL) / 2, arm.count() - 1))
     return Figure(value, value - half, value + half)
 
 
 def lift(control: Aggregates, treatment: Aggregates, metric: Metric, *, cuped: bool = False) -> Figure:
-    """Relative lift of a metric over the control; NaN or infinite over a control of 0."""
+    """Relative lift of a metric over the control; NaN or infinite over a control of 0.
+
+    No interval where users of neither arm differ, as when all answers of both are degraded.
+    """
+    both = control.with_zero_div(), treatment.with_zero_div()
+    if not any(_variance(arm, metric) for arm in both):
+        theirs, mine = (_ratio(arm, metric) for arm in both)
+        return Figure(mine / theirs - 1 if theirs else math.nan, math.nan, math.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         result = ratio_of_means(metric, cuped=cuped).analyze_aggregates(control, treatment)
     return Figure(
@@ -105,6 +113,17 @@ def lift(control: Aggregates, treatment: Aggregates, metric: Metric, *, cuped: b
         float(result.rel_effect_size_ci_upper),
         float(result.pvalue),
     )
+
+
+def _ratio(arm: Aggregates, metric: Metric) -> float:
+    return float(arm.mean(metric.numerator) / arm.mean(metric.denominator))
+
+
+def _variance(arm: Aggregates, metric: Metric) -> float:
+    """Variance of a metric's ratio over users; 0, not the rounding around it, where they do not differ."""
+    found = float(arm.ratio_var(metric.numerator, metric.denominator))
+    of_sums = float(arm.var(metric.numerator) / arm.mean(metric.denominator) ** 2)
+    return found if found > ROUNDING * of_sums else 0.0
 
 
 def sample_ratio(users: Mapping[str, int], experiment: Experiment) -> float:

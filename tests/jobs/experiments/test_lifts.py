@@ -201,3 +201,16 @@ def test_sample_ratio_of_several_arms_is_that_of_the_worst():
     worst = scipy.stats.chisquare([5_000, 2_700], [7_700 * 2 / 3, 7_700 / 3]).pvalue
     assert found == pytest.approx(2 * worst, rel=1e-9)
     assert np.isnan(sample_ratio({}, planned))
+
+
+def test_users_who_do_not_differ_have_no_interval():
+    """As when all answers of an outage are degraded: rounding does not make an error or a finding of it."""
+    for n in range(12, 200, 7):
+        everyone = frame(np.random.default_rng(n), n)
+        answers = np.random.default_rng(n).integers(1, 9, n)
+        arms = aggregates(ibis.memtable(everyone.assign(answers=answers, degraded=answers)))
+        for arm in arms.values():
+            assert tuple(level(arm, METRICS["degraded"]))[:3] == pytest.approx((1, 1, 1))
+        found = lift(arms["a"], arms["b"], METRICS["degraded"])
+        assert found.value == pytest.approx(0)
+        assert np.isnan(found[1:]).all()
