@@ -62,7 +62,8 @@ class Loops:
             return (request, why.LEFT_OUT if request in self.left_out else None)
         if request not in self.shown:
             late = self.end is not None and when > self.end + self.window
-            return (None if late or when < self.start - why.SKEW else request), why.UNKNOWN
+            theirs = row["user_id"] in {answer["user_id"] for answer in self.answers.values()}
+            return (request if theirs and not late and when >= self.start - why.SKEW else None), why.UNKNOWN
         if request not in self.answers:
             return None, None
         return request, self.refused(row, self.answers[request])

@@ -74,7 +74,7 @@ def judged(exposures: Table, slots: Table, events: Table, experiment: Experiment
     return ibis.union(
         _of_named(named, answers, shown, experiment),
         _of_unnamed(unnamed, exposures, answers, shown, experiment),
-        _of_unknown(named, exposures, experiment),
+        _of_unknown(named, exposures, answers, experiment),
     )
 
 
@@ -139,10 +139,14 @@ def _of_unnamed(
     return _judged(both, ibis.cases((both.nth > 0, TWICE), (both.left_out, LEFT_OUT)))
 
 
-def _of_unknown(named: Table, exposures: Table, experiment: Experiment) -> Table:
-    """Outcomes that name an answer that nobody logged, while the experiment ran and its windows were open."""
+def _of_unknown(named: Table, exposures: Table, answers: Table, experiment: Experiment) -> Table:
+    """Outcomes that name an answer that nobody logged, while the experiment ran and its windows were open.
+
+    Of its own users: what all others of the shop do is many times what those of a small ramp do.
+    """
     over = window(experiment)
-    lost = named.anti_join(exposures, "request_id").filter(_.happened_at >= instant(experiment.start) - _SKEW)
+    lost = named.semi_join(answers, "user_id").anti_join(exposures, "request_id")
+    lost = lost.filter(_.happened_at >= instant(experiment.start) - _SKEW)
     if experiment.end is not None:
         lost = lost.filter(_.happened_at <= instant(experiment.end) + over)
     return _judged(lost, ibis.cases((lost.nth > 0, TWICE), else_=UNKNOWN))

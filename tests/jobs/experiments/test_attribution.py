@@ -174,3 +174,9 @@ def test_it_compiles_for_bigquery():
     for expression in (judged(*args), rejected(*args)):
         parsed = sqlglot.parse_one(ibis.to_sql(expression, dialect="bigquery"), read="bigquery")
         assert [node.name for node in parsed.find_all(sqlglot.exp.Anonymous)] == []
+
+
+def test_what_others_do_concerns_nobody():
+    """An outcome that names an unknown answer counts for users of the experiment alone."""
+    found = log(*[event(f"{user}", "click", user, "milk", 5, "r9") for user in ("u", "v", "w", "x")])
+    assert reasons(found) == [("u", "r9", why.UNKNOWN), ("v", "r9", why.UNKNOWN)]
