@@ -24,7 +24,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Figures:
-    """Records, users by arm, and the newest answer's time by the shop's clock."""
+    """Records, users by arm, and the time of the log's newest answer: how late it is by the shop's clock."""
 
     records: list[Record]
     users: Mapping[str, int]
@@ -111,5 +111,4 @@ def figures(settings: Settings, experiment: Experiment) -> Figures | None:
     )
     records += day_records(over_time, experiment)
     by_arm = {each["arm"]: int(each["value"]) for each in records if each["metric"] == "users"}
-    shown_at = log.exposures.filter(log.exposures.experiment == experiment.name).shown_at
-    return Figures(records, by_arm, shown_at.max().execute().to_pydatetime(), log)
+    return Figures(records, by_arm, log.exposures.shown_at.max().execute().to_pydatetime(), log)

@@ -61,6 +61,7 @@ def by_day(days: Any, experiment: Experiment, arm: str, metric: Metric) -> list[
         *found, planned_variance=planned_variance(experiment, metric.name), alpha=alpha_of(experiment)
     )
     lifts, low, high = (np.expm1(each) for each in (found.estimates, sure.low, sure.high))
+    low = np.where(low > -1, low, -np.inf)  # that all may be lost bounds nothing
     return [
         Day(day.item(), float(lifts[n]), AlwaysValid(float(low[n]), float(high[n]), float(sure.p[n])))
         for n, day in enumerate(every)
@@ -83,7 +84,7 @@ def day_records(over_time: Mapping[tuple[str, str], list[Day]], experiment: Expe
                 "method": "sequential",
                 "day": each.day.isoformat(),
                 "value": value,
-                "low": low if low != -1 else None,
+                "low": low,
                 "high": high,
                 "unit": "relative lift",
                 "p_value": p,
