@@ -20,7 +20,8 @@ from bentos.experiments import Arm, Experiment, ExperimentError, Experiments
 class Assigned:
     """Arms of one user by experiment; where `forced`, a tester chose some, and nothing is to be learnt.
 
-    `settled` are arms that all users of an experiment's slice get since it was decided.
+    `settled` are arms that users get outside of an experiment: all of its slice since it was decided; the
+    control's, who are not in a rollout yet.
     """
 
     arms: Mapping[str, str] = field(default_factory=dict)
@@ -44,6 +45,11 @@ def place_in_layer(experiments: Experiments, layer: str, user_id: str) -> float 
     open_to_all = 1.0 - experiments.layers[layer].holdout
     found = place(f"layer {layer}", user_id)
     return found / open_to_all if found < open_to_all else None
+
+
+def within(experiment: Experiment, in_layer: float) -> bool:
+    """Whether a place of its layer is in an experiment's slice."""
+    return experiment.slice[0] <= in_layer < experiment.slice[1]
 
 
 def takes(experiment: Experiment, in_layer: float) -> bool:
@@ -82,10 +88,12 @@ def assigned(
         if found is None or now < experiment.start:
             continue
         if experiment.settled is not None:
-            if experiment.slice[0] <= found < experiment.slice[1]:
+            if within(experiment, found):
                 settled[experiment.name] = experiment.settled
         elif experiment.runs_at(now) and takes(experiment, found):
             arms[experiment.name] = arm_of(experiment, user_id)
+        elif experiment.rollout is not None and experiment.runs_at(now) and within(experiment, found):
+            settled[experiment.name] = experiment.control
     held_out = tuple(layer for layer, found in places.items() if found is None)
     return Assigned({**arms, **chosen}, settled, bool(chosen), held_out)
 

@@ -39,6 +39,7 @@ from bentos.legacy_rules import LEGACY_RULES
 from bentos.yaml_file import YamlFileError, read_yaml
 
 SHARES_SUM = 1e-9  # how far shares may be from adding up to 1
+HANDFUL = 20  # users of an arm, of fewer of which no rollout believes an interval: those are right for many
 
 
 class ExperimentError(ValueError):
@@ -122,14 +123,15 @@ class Guardrail(Part):
 
 
 class RolloutPlan(Part):
-    """By which shares of all users the treatment is rolled out, and what it takes to go on to the next.
+    """To which shares of the slice's users the treatment is given, and what it takes to go on to the next.
 
-    A step lasts `hours` at least, by the shop's clock, until each arm has so many `users`.
+    A step lasts `hours` at least, by the shop's clock, and until each arm has had so many `users` in all.
+    Who is not in it yet gets the control's arm.
     """
 
     steps: tuple[Share, ...] = Field(default=(0.01, 0.05, 0.25, 0.5), min_length=1, max_length=20)
     hours: Number = Field(default=24.0, ge=0, le=24 * 90)
-    users: int = Field(default=100, strict=True, ge=2, le=10**9)
+    users: int = Field(default=100, strict=True, ge=HANDFUL, le=10**9)
 
     @model_validator(mode="after")
     def _grows(self) -> Self:
@@ -180,6 +182,8 @@ class Experiment(Part):
     def _can_roll_out(self, plan: RolloutPlan) -> None:
         if len(self.arms) != 2:
             raise ValueError(f"a rollout is of one arm over the control; there are {len(self.arms)} arms")
+        if not self.arms[self.control].share:
+            raise ValueError("a rollout compares with the control, which has share 0; give it some users")
         most = self.arms[self.treatments[0]].share
         if plan.steps[-1] > most + SHARES_SUM:
             raise ValueError(f"rollout.steps go up to {plan.steps[-1]:g}; the treatment's share is {most:g}")

@@ -4,7 +4,7 @@
 
 The file says for an experiment how many of its users are in it by now or, once decided, which arm all get.
 What it says stands over the experiments' file, so that a stop needs nobody to edit that. An experiment that
-is to be rolled out has no users before it stands in here.
+is to be rolled out has no users before it stands in here: all get the control's arm.
 """
 
 import json
