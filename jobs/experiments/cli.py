@@ -128,7 +128,7 @@ def rollout(name: str, watch: int | None, stop: str | None) -> None:
     from jobs.experiments.rollout import watched
 
     heed_termination()
-    for look in watched(Settings.from_environment(), name, stop=stop, every_s=watch):
+    for look in watched(Settings.from_environment(), name, stop=stop, every_s=watch, say=to_stderr):
         click.echo(str(look))
 
 
