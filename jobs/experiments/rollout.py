@@ -24,7 +24,7 @@ from bentos.experiments import HANDFUL, Experiment, RolloutPlan, load_experiment
 from bentos.rollouts import load_rollouts
 from feature_repo.settings import Settings
 from jobs.experiments.figures import Figures, figures
-from jobs.experiments.logs import NoLogsError
+from jobs.experiments.log_rows import NoLogsError
 from jobs.experiments.sequential import sample_ratio_p
 from jobs.experiments.trail import (
     ADVANCE,

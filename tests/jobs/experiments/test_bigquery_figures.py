@@ -140,6 +140,7 @@ def test_draws_are_read_as_the_service_logged_them(shop):
     rows = [
         logged("r1", "u", [[True, True], [False, True]], ["tea", "jam"]),
         logged("r2", "v", [[True, True]], ["jam"]),
+        *(logged(f"r{n}", f"u{n}", [[True, True]], ["tea"]) for n in range(3, 6)),  # it takes five users
     ]
     ExposureLog(shop.exposure_log).close()
     with closing(sqlite3.connect(shop.exposure_log)) as log, log:
@@ -147,9 +148,10 @@ def test_draws_are_read_as_the_service_logged_them(shop):
         log.executemany(f"INSERT INTO exposures ({names}) VALUES (?, ?, ?, ?)", rows)
     for settings in (embedded(shop), shop):
         found = other_policies.drawn(Log.of(settings), experiment(), "b")
-        assert found.eligible.tolist() == [[[True, True], [False, True]], [[True, True], [True, False]]]
-        assert found.chosen.tolist() == [[0, 1], [1, 0]]
-        assert found.logged.tolist() == [[0.5, 0.5], [0.5, 1.0]]
+        one_draw = [[True, True], [True, False]]
+        assert found.eligible.tolist() == [[[True, True], [False, True]], *[one_draw] * 4]
+        assert found.chosen.tolist() == [[0, 1], [1, 0], *[[0, 0]] * 3]
+        assert found.logged.tolist() == [[0.5, 0.5], *[[0.5, 1.0]] * 4]
 
 
 def test_nothing_shown_is_no_log(shop):
