@@ -60,16 +60,16 @@ class Pool:
 
 
 def pools():
-    """Some with five items and two draws, some smaller, some with one draw."""
+    """Some with five items and two draws, some smaller, some with one draw, one without."""
     rng = np.random.default_rng(4)
     found = []
     for number in range(POOLS):
         size = 5 - number % 3
         names = tuple(f"p{number}i{n}" for n in range(size))
         scores = tuple(np.sort(rng.normal(size=size))[::-1].tolist())
-        clicks = tuple(rng.uniform(0.05, 0.6, size).tolist())
+        clicks = tuple(np.sort(rng.uniform(0.02, 0.7, size))[::-1].tolist())  # the ranker is right
         found.append(Pool(names, scores, clicks, 1 if number == POOLS - 1 else 2))
-    return found
+    return [*found, Pool((), (), (), 0)]
 
 
 POOL = pools()
@@ -112,7 +112,7 @@ class Answer:
 
 def answered(rng, number, temperature, n_users):
     """One answer, drawn as the pool's chances say."""
-    pool, drawn, chances = POOL[rng.integers(POOLS)], (), ()
+    pool, drawn, chances = POOL[rng.integers(POOLS + 1)], (), ()
     for _ in range(pool.draws):
         chance = pool.chances(drawn, temperature)
         n = int(rng.choice(list(chance), p=list(chance.values())))
@@ -123,7 +123,7 @@ def answered(rng, number, temperature, n_users):
 
 
 def log(folder, n, *, seed=1, n_users=200, temperature=TEMPERATURE):
-    """Log so many answers with their clicks; settings, and the answers that nobody forced."""
+    """Log so many answers with their clicks; settings, and the answers that are to be judged."""
     rng, settings = np.random.default_rng(seed), Settings(state=folder / "state", reports=folder / "reports")
     answers = [answered(rng, 10_000 * seed + number, temperature, n_users) for number in range(n)]
     shown, happened = ExposureLog(settings.exposure_log), EventLog(settings.event_log)
@@ -134,4 +134,4 @@ def log(folder, n, *, seed=1, n_users=200, temperature=TEMPERATURE):
     shown.close()
     happened.close()
     settings.experiments_file.write_text(EXPERIMENTS)
-    return settings, [each for each in answers if not each.forced]
+    return settings, [each for each in answers if each.drawn and not each.forced]

@@ -102,7 +102,8 @@ def exposed(rows: Tuples) -> Mapping[str, Tuples]:
         names = ("items", "scores", "propensities", "explored", "bought_before")
         page = zip(*(told[name] for name in names), strict=True)
         slots += [(request_id, position, *slot) for position, slot in enumerate(page, start=1)]
-        if drawn := told.get("exploration"):
+        drawn = told.get("exploration")
+        if drawn and drawn["eligible"]:  # else the page was too short to draw any
             eligible = [able for slot in drawn["eligible"] for able in slot]
             draws.append((request_id, told["temperature"], drawn["pool"], drawn["scores"], eligible))
     return {"exposures": exposures, "slots": slots, "draws": draws}
