@@ -81,11 +81,14 @@ def rule_variants(experiments: Experiments, path: Path) -> dict[str, Mapping[str
 
 def check_variants(
     variants: Mapping[str, Mapping[str, Any]], path: Path, catalogue: Catalogue, manifest: Manifest
-) -> None:
-    """ExperimentError for rules of an experiment file that cannot be used with a release."""
+) -> list[str]:
+    """What to be warned of, by rule file; ExperimentError for rules that cannot be used with a release."""
+    warnings = []
     for name, rules in variants.items():
         with named_in(path, f"rules {name!r}"):
-            checked_against(rules, catalogue, manifest["features"]["item"])
+            found = checked_against(rules, catalogue, manifest["features"]["item"])
+        warnings += [f"{name}: {warning}" for warning in found]
+    return warnings
 
 
 @dataclass(frozen=True)

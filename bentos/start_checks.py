@@ -3,6 +3,7 @@
 Here and not in the service, whose class BentoML makes in a worker: one that fails is started again for ever.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import bentoml
@@ -11,7 +12,7 @@ from bentos.arms import check_variants, experiments_in_force, named_in, releases
 from bentos.current_release import current_tag
 from bentos.durable_log import LogError
 from bentos.event_log import EventLog
-from bentos.experiments import ExperimentError
+from bentos.experiments import ExperimentError, Experiments
 from bentos.exposure_log import ExposureLog
 from bentos.followed_files import state_of
 from bentos.live_rules import operator_rules
@@ -30,7 +31,8 @@ def release_tag(settings: Settings) -> str:
         tag = packed_tag(Path(__file__).parents[2]) or current_tag(settings)
         model = stored_model(tag)
         check_rules(settings.rules_file, Path(model.path))
-        check_experiments(settings, Path(model.path))
+        experiments = experiments_in_force(settings)
+        check_experiments(experiments, settings.experiments_file, settings, [Path(model.path)])
         check_logs(settings)
         return str(model.tag)
     except (ReleaseError, RulesError, ExperimentError, LogError) as error:
@@ -55,13 +57,17 @@ def check_logs(settings: Settings) -> None:
     ExposureLog(settings.exposure_log).close()
 
 
-def check_experiments(settings: Settings, release: Path) -> None:
-    """Nothing, or an error for experiments that cannot be used with the release in a folder."""
-    experiments, path, folders = experiments_in_force(settings), settings.experiments_file, [release]
+def check_experiments(
+    experiments: Experiments, path: Path, settings: Settings, releases: Sequence[Path]
+) -> list[str]:
+    """What to be warned of where a file's experiments meet the releases in some folders and those of arms.
+
+    ExperimentError where they cannot be used.
+    """
+    folders, variants = list(releases), rule_variants(experiments, path)
     for tag in releases_of(experiments):
         with named_in(path, f"release {tag!r}"):
             folders.append(Path(stored_model(tag).path))
             check_rules(settings.rules_file, folders[-1])
-    variants = rule_variants(experiments, path)
-    for folder in folders:
-        check_variants(variants, path, load_catalogue(folder), read_manifest(folder))
+    found = [check_variants(variants, path, load_catalogue(each), read_manifest(each)) for each in folders]
+    return list(dict.fromkeys(warning for warnings in found for warning in warnings))

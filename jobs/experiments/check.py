@@ -5,32 +5,26 @@ endcap experiment check state/experiments.yaml
 
 from pathlib import Path
 
-from bentos.arms import releases_of, rule_variants
 from bentos.current_release import current_tag
 from bentos.experiments import Arm, Experiment, load_experiments
-from bentos.release import ReleaseError, load_catalogue, read_manifest, stored_model
+from bentos.release import ReleaseError, stored_model
 from bentos.rollouts import load_rollouts, rolled_out
-from bentos.rule_file import checked_against
+from bentos.start_checks import check_experiments
 from feature_repo.settings import Settings
 
 
 def lines(settings: Settings, path: Path) -> list[str]:
-    """What the file says, with what rollouts make of it; an error where a service would refuse it."""
+    """What the file says, with what rollouts make of it; ExperimentError where a service would refuse it."""
     experiments = rolled_out(load_experiments(path), load_rollouts(settings.rollouts_file))
     told = [line for each in experiments.experiments.values() for line in told_of(each)]
-    rules = rule_variants(experiments, path.parent)
-    for tag in sorted(releases_of(experiments)):
-        stored_model(tag)
+    releases, end = [], f"{path} is valid"
     try:
         tag = current_tag(settings)
-        folder = Path(stored_model(tag).path)
+        releases, end = [Path(stored_model(tag).path)], f"{end} for {tag}"
     except ReleaseError as error:
-        return [*told, f"{path} is valid; it was held against no release ({error})"]
-    item_features = read_manifest(folder)["features"]["item"]
-    for name, each in rules.items():
-        warnings = checked_against(each, load_catalogue(folder), item_features)
-        told += [f"warning: {name}: {warning}" for warning in warnings]
-    return [*told, f"{path} is valid for {tag}"]
+        end = f"{end}; it was held against no release ({error})"
+    warnings = check_experiments(experiments, path, settings, releases)
+    return [*told, *(f"warning: {each}" for each in warnings), end]
 
 
 def told_of(experiment: Experiment) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from feature_repo.settings import Settings
-from jobs.verbs import TASKS, heed_termination, to_stderr
+from jobs.verbs import TASKS, Refused, heed_termination, to_stderr
 
 
 @click.group()
@@ -25,10 +25,14 @@ def check_experiments(file: Path | None) -> None:
     Example:
       endcap experiment check
     """
+    from bentos.experiments import ExperimentError
     from jobs.experiments.check import lines
 
     settings = Settings.from_environment()
-    click.echo("\n".join(lines(settings, file or settings.experiments_file)))
+    try:
+        click.echo("\n".join(lines(settings, file or settings.experiments_file)))
+    except ExperimentError as error:
+        raise Refused(str(error)) from error
 
 
 @experiment.command("plan")
