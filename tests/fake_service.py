@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from datetime import datetime
 
 import orjson
-from recorded_shop import CALENDAR, line, random_lines, write
+from recorded_shop import CALENDAR, baskets, line, random_lines, write
 
 from bentos.arms import experiments_in_force
 from bentos.assignment import assigned
@@ -45,6 +45,11 @@ def installation(folder, experiments=EXPERIMENTS):
     settings.experiments_file.write_text(experiments)
     settings.current_release.write_text("endcap-release:one\n")
     return settings
+
+
+def trips():
+    """What is to be played: (paid at, user, basket) and paid by item."""
+    return baskets(LINES, RELEASED)
 
 
 class CutOff(BaseException):

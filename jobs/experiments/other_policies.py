@@ -28,7 +28,7 @@ from jobs.experiments.off_policy import (
     softmax_policy,
     target_chances,
 )
-from jobs.experiments.replay_state import replay_settings
+from jobs.experiments.replay_state import replayed
 from jobs.experiments.reward_model import FOLDS, reward_to_go
 
 Record = dict[str, Any]
@@ -43,7 +43,7 @@ METHODS = {
 
 def run(settings: Settings, name: str, temperatures: Sequence[float], *, replay: bool = False) -> str:
     """The estimates as text; OffPolicyError where no arm explores or nothing was drawn yet."""
-    own = replay_settings(settings, name) if replay else settings
+    own = replayed(settings, name) if replay else settings
     experiment = load_experiments(own.experiments_file).named(name)
     log = Log.of(own)
     arms = [arm for arm, each in experiment.arms.items() if each.explore]

@@ -17,7 +17,7 @@ from jobs.experiments.figures import users_of
 from jobs.experiments.history import History, history
 from jobs.experiments.lifts import COVARIATES, LEAST_USERS
 from jobs.experiments.power import Days, Users, days_needed, smallest_lift, spread_of, users_needed
-from jobs.experiments.replay_state import replay_settings
+from jobs.experiments.replay_state import replayed
 
 BASKETS = ("revenue_per_basket", "items_per_basket")  # that transactions tell
 PAGES = ("ctr", "repeat_ctr", "discover_ctr", "conversion", "slot_revenue")  # that only pages tell
@@ -58,8 +58,8 @@ def run(
     """The plan of one experiment as text."""
     experiments = load_experiments(settings.experiments_file)
     experiment = experiments.named(name)
+    own = replayed(settings, name) if replay else settings
     found = history(settings.table("transactions"), until=experiment.start, days=days)
-    own = replay_settings(settings, name) if replay else settings
     users = users_of(own, experiment)
     pages = None if users is None else users.filter(users.arm == experiment.control).to_pandas()
     if pages is not None and len(pages) < LEAST_USERS:

@@ -37,6 +37,14 @@ def replay_settings(settings: Settings, name: str) -> Settings:
     )
 
 
+def replayed(settings: Settings, name: str) -> Settings:
+    """The settings of a replay that was begun; ReplayError where none was."""
+    own = replay_settings(settings, name)
+    if not own.state.exists():
+        raise ReplayError(f"{name} was not replayed yet; `endcap replay --experiment {name}` does")
+    return own
+
+
 def played_from(settings: Settings) -> datetime:
     """The instant of the current release: all that it was made of lies before.
 

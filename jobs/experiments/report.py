@@ -19,7 +19,7 @@ from jobs.experiments.figures import figures
 from jobs.experiments.log_rows import NoLogsError
 from jobs.experiments.other_policies import policy_records
 from jobs.experiments.page import page
-from jobs.experiments.replay_state import replay_settings
+from jobs.experiments.replay_state import replayed
 from jobs.experiments.side_by_side import side_by_side
 from jobs.experiments.summary import summary
 from jobs.experiments.verdict import Verdict, verdict
@@ -39,11 +39,11 @@ class Report:
 
 def run(settings: Settings, name: str, *, replay: bool = False) -> Report:
     """Write the report; NoLogsError where nobody has been in the experiment."""
-    own = replay_settings(settings, name) if replay else settings
+    own = replayed(settings, name) if replay else settings
     experiment = load_experiments(own.experiments_file).named(name)
     found = figures(own, experiment)
     if found is None:
-        how = f"`endcap replay --experiment {name}` plays recorded trips" if replay else "serve some requests"
+        how = f"play more trips, or see when {name} starts, and on whom" if replay else "serve some requests"
         raise NoLogsError(f"Nobody has been in {name} yet, as {own.exposure_log} says; {how}")
     records = [*found.records, *(side_by_side(own, experiment) if replay else ())]
     records += policy_records(found.log, experiment)

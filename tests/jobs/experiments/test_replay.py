@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import recorded_shop
-from fake_service import LINES, RELEASED, Stage, events, exposures, installation, played
+from fake_service import RELEASED, Stage, events, exposures, installation, played, trips
 from recorded_shop import CALENDAR
 
 from bentos.assignment import assigned
@@ -30,11 +29,6 @@ def stage(tmp_path, monkeypatch):
 def own(stage):
     """Settings of its replay."""
     return replay_settings(stage.settings, "engine")
-
-
-def trips():
-    """What is to be played: (paid at, user, basket) and paid by item."""
-    return recorded_shop.baskets(LINES, RELEASED)
 
 
 def test_each_trip_has_a_page_its_clicks_and_its_purchases(stage, own):
