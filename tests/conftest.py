@@ -3,6 +3,7 @@
 ENDCAP_TEST_SLICE=folder keeps that run between test runs; only steps whose code changed are done again.
 """
 
+import math
 import os
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ import hypothesis
 import pytest
 from tiny_release import tiny_release
 
+from bentos.recommend import recommend
 from feature_repo.settings import Settings
 from jobs.pipeline import Pipeline
 from jobs.steps import Choices
@@ -29,6 +31,15 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.load_profile("endcap")
+
+
+@pytest.fixture(autouse=True)
+def no_hurry(monkeypatch):
+    """Answers of this process have all the time they need, unless a test gives them less.
+
+    A machine that stands still for a moment would make another answer of one that has 100 ms.
+    """
+    monkeypatch.setitem(recommend.__kwdefaults__, "budget_ms", math.inf)
 
 
 @pytest.fixture

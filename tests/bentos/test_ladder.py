@@ -9,7 +9,7 @@ from tiny_release import NOW, InMemory, user_row
 
 from bentos import ladder
 from bentos.candidates import SOURCES, draw
-from bentos.ladder import FeaturesUnavailableError
+from bentos.ladder import BUDGET_MS, FeaturesUnavailableError
 from bentos.recommend import recommend
 from bentos.session import Session
 from bentos.shopper import shopper
@@ -119,7 +119,7 @@ def test_who_is_late_leaves_out_what_may_take_too_long(release, monkeypatch):
     for stage in range(1, 8):
         with monkeypatch.context() as patched:
             late_at(stage, patched)
-            ids, degraded = ask(release, Failing(remembered=True))
+            ids, degraded = ask(release, Failing(remembered=True), budget_ms=BUDGET_MS)
         said.add(degraded)
         if any("ordered by the pool" in each for each in degraded):
             assert ids == by_pool(release)[:5]
