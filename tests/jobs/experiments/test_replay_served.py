@@ -17,10 +17,10 @@ from replayed_shop import (
 )
 
 from bentos.assignment import assigned
+from bentos.current_release import open_current
 from bentos.experiments import load_experiments
 from bentos.exploration import rng_of
 from bentos.online_features import OnlineFeatures
-from bentos.current_release import open_current
 from feature_repo.shop_calendar import ShopCalendar
 from feature_repo.stores.packed.instants import microseconds
 from jobs.experiments import other_policies, replay, report
