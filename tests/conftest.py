@@ -6,6 +6,8 @@ ENDCAP_TEST_SLICE=folder keeps that run between test runs; only steps whose code
 import math
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,12 +17,14 @@ from tiny_release import tiny_release
 
 from bentos.recommend import recommend
 from feature_repo.settings import Settings
-from jobs.pipeline import Pipeline
+from jobs.child import stop
+from jobs.pipeline import Pipeline, environment
 from jobs.steps import Choices
 
 KEPT = os.environ.get("ENDCAP_TEST_SLICE")
 SLICE = Path(KEPT or tempfile.mkdtemp(prefix="endcap-tests-")).absolute()
-CHOICES = Choices(cut=49, scale=0.09)
+SETTINGS, CHOICES = Settings(state=SLICE / "state", reports=SLICE / "reports"), Choices(cut=49, scale=0.09)
+MANY, AHEAD = 200, []  # tests before the first that needs the slice; the run of the pipeline beside them
 # Before anything imports BentoML: tests have a model store of their own, never the user's.
 os.environ["BENTOML_HOME"] = str(SLICE / "bentoml")
 # The same examples in every run, however slow the machine; each test says how many.
@@ -70,12 +74,36 @@ def blank_redis_url(redis_url):
 @pytest.fixture(scope="session")
 def installation():
     """Settings of an installation where all steps were run on one household in eleven of the real data."""
-    settings = Settings(state=SLICE / "state", reports=SLICE / "reports")
-    Pipeline(settings).run(CHOICES, say=print, head=print)
-    return settings
+    for child in AHEAD:
+        child.wait()
+    Pipeline(SETTINGS).run(CHOICES, say=print, head=print)
+    return SETTINGS
+
+
+def pytest_collection_finish(session):
+    """Begin the run of the pipeline at once where many tests come before those that need it: two cores."""
+    needing = [
+        n for n, item in enumerate(session.items) if "installation" in getattr(item, "fixturenames", ())
+    ]
+    if needing and needing[0] > MANY:
+        SLICE.mkdir(parents=True, exist_ok=True)
+        words = ["run", "--cut", str(CHOICES.cut), "--scale", str(CHOICES.scale)]
+        with (SLICE / "run.log").open("wb") as log:
+            AHEAD.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "jobs.cli", "--with-parent", *words],
+                    env=environment(SETTINGS),
+                    cwd=Path(__file__).resolve().parents[1],
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            )
 
 
 def pytest_sessionfinish():
     """Remove the slice unless a person asked to keep it."""
+    for child in AHEAD:
+        stop(child)
     if not KEPT:
         shutil.rmtree(SLICE, ignore_errors=True)
