@@ -8,10 +8,10 @@ further back and not forth again.
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
+from bentos import json_lines
 from bentos.release import Release, ReleaseError, load_stored, stored_model
 from feature_repo.settings import Settings
 
@@ -48,29 +48,16 @@ def set_current(settings: Settings, tag: str, *, why: str = PUBLISHED, rolled_ba
     path = settings.current_release
     path.parent.mkdir(parents=True, exist_ok=True)
     before = path.read_text().strip() or None if path.is_file() else None
-    note(settings, Move(datetime.now(UTC).isoformat(timespec="seconds"), tag, before, why, rolled_back))
+    move = Move(datetime.now(UTC).isoformat(timespec="seconds"), tag, before, why, rolled_back)
+    json_lines.append(settings.release_history, asdict(move))
     aside = path.with_suffix(".aside")
     aside.write_text(tag + "\n")
     aside.replace(path)
 
 
-def note(settings: Settings, move: Move) -> None:
-    """Add a move to the history, behind the last whole line."""
-    path = settings.release_history
-    content = path.read_bytes() if path.exists() else b""
-    with path.open("r+b" if path.exists() else "w+b") as file:
-        file.truncate(content.rfind(b"\n") + 1)  # of a line that a crash cut off
-        file.seek(0, os.SEEK_END)
-        file.write(json.dumps(asdict(move)).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def history(settings: Settings) -> list[Move]:
     """All moves, the oldest first; a last line that a crash cut off is none."""
-    path = settings.release_history
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-    return [Move(**json.loads(line)) for line in lines]
+    return [Move(**json.loads(line)) for line in json_lines.whole_lines(settings.release_history)]
 
 
 def fallbacks(settings: Settings) -> list[str]:

@@ -8,13 +8,13 @@ a crash cut off is none. Rollouts of several experiments may look at one time, t
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
+from bentos import json_lines
 from bentos.rollouts import Rollout, load_rollouts, save_rollouts
 from feature_repo.settings import Settings
 
@@ -67,7 +67,7 @@ def trail_file(settings: Settings, name: str) -> Path:
 def last_look(settings: Settings, name: str) -> Look | None:
     """The look that holds, None before the first; RolloutError where its line cannot be read."""
     path = trail_file(settings, name)
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    lines = json_lines.whole_lines(path)
     if not lines:
         return None
     try:
@@ -81,15 +81,7 @@ def last_look(settings: Settings, name: str) -> Look | None:
 
 def keep(settings: Settings, name: str, look: Look) -> None:
     """Have a look on the disk, then let the service follow it."""
-    path = trail_file(settings, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = path.read_bytes() if path.exists() else b""
-    with path.open("r+b" if path.exists() else "w+b") as file:
-        file.truncate(content.rfind(b"\n") + 1)  # of a line that a crash cut off
-        file.seek(0, os.SEEK_END)
-        file.write(json.dumps(asdict(look)).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    json_lines.append(trail_file(settings, name), asdict(look))
     publish(settings, name, look)
 
 
