@@ -1,4 +1,4 @@
-"""A file of JSON, a record a line, that a crash cannot break: what it cut off is no line, and is overwritten."""
+"""A file of JSON, a record a line, that no crash breaks: what one cut off is no line, and is overwritten."""
 
 import json
 import os
