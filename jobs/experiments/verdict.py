@@ -80,6 +80,10 @@ class Figures:
             if "method" not in each and wanted.items() <= each.items()
         ]
 
+    def level(self, arm: str, metric: str) -> float:
+        """A metric in an arm, NaN where it is not known."""
+        return next(iter(self.values(metric, arm=arm)), math.nan)
+
     def users(self, arm: str) -> int:
         """Users of an arm, 0 where it is not known."""
         return int(sum(self.values("users", arm=arm)))
@@ -124,9 +128,13 @@ def verdict(records: Sequence[Record], experiment: Experiment, *, needed: int | 
 
 
 def in_doubt(records: Sequence[Record], experiment: Experiment) -> Iterator[str]:
-    """Guardrails that speak against giving a treatment more users: worse than allowed, or unknown."""
+    """What speaks against giving a treatment more users: a guardrail that is worse than allowed or unknown.
+
+    And the primary metric where all of it is lost: there is no lift then, whose interval could say so.
+    """
     figures = Figures(records, experiment)
     for arm in experiment.treatments:
+        yield from _lost(figures, arm)
         for guardrail in experiment.guardrails:
             yield from _guarded(figures, arm, guardrail)
 
@@ -179,11 +187,19 @@ def _doubts(figures: Figures, arm: str) -> Iterator[str]:
         yield from _guarded(figures, arm, guardrail)
 
 
+def _lost(figures: Figures, arm: str) -> Iterator[str]:
+    """The primary metric where either arm has 0 and the treatment the worse of both."""
+    metric, control = METRICS[figures.experiment.primary], figures.experiment.control
+    mine, theirs = figures.level(arm, metric.name), figures.level(control, metric.name)
+    if 0 in (mine, theirs) and (mine < theirs if metric.more_is_better else mine > theirs):
+        yield f"{metric.name} of {arm} is {mine:.3g} where {control} has {theirs:.3g}"
+
+
 def _guarded(figures: Figures, arm: str, guardrail: Guardrail) -> Iterator[str]:
     """The doubt about a guardrail, if there is one; over a control of 0, as good will do."""
     metric, control = METRICS[guardrail.metric], figures.experiment.control
     lift = figures.lift(arm, guardrail.metric)
-    mine, theirs = (next(iter(figures.values(metric.name, arm=each)), math.nan) for each in (arm, control))
+    mine, theirs = figures.level(arm, metric.name), figures.level(control, metric.name)
     if theirs == 0:
         if mine != 0 and (mine > 0) != metric.more_is_better:
             yield f"{metric.name} of {arm} is {mine:.3g} where {control} has 0"

@@ -44,6 +44,13 @@ def test_what_does_no_harm_is_shipped():
     assert sum(each.settled == "b" for each in found) >= 95, said
 
 
+def test_a_treatment_that_nobody_clicks_is_never_shipped():
+    """There is no lift whose interval could stop it, so it waits: 0 of 1,000 clicks are no chance."""
+    found, said = ends(Harm(ctr=-1.0), 5)
+    assert not any(each.settled == "b" for each in found), said
+    assert all(each.share < LAST for each in found), said
+
+
 def test_hundreds_of_looks_at_few_users_stop_little():
     """A shop of 1,000, slower but within its guardrail, each half hour: at most 5 % of 20 rollouts stop."""
     small = {"n": 1_000, "hours": 12, "users": 20, "steps": (0.05, 0.5), "every": timedelta(minutes=30)}

@@ -4,7 +4,7 @@ import pytest
 from experiment_log import experiment
 
 from jobs.experiments.attribution import CROSSED, LATE, TWICE, UNKNOWN
-from jobs.experiments.verdict import verdict
+from jobs.experiments.verdict import in_doubt, verdict
 
 GUARDS = [{"metric": "latency_ms", "worst": 0.5}, {"metric": "conversion", "worst": 0.02}]
 FINE = {"ctr": (0.1, 0.02, 0.2), "latency_ms": (0.2, 0.1, 0.3), "conversion": (0.0, -0.05, 0.05)}
@@ -152,6 +152,24 @@ def test_a_guardrail_that_is_0_in_the_control_asks_for_0(mine, word):
     found = verdict([*records(), lift, *levels], guarded)
     assert found.word == word
     assert word == "ship" or found.reason == "degraded of b is 0.01 where a has 0."
+
+
+@pytest.mark.parametrize(
+    ("primary", "mine", "theirs", "said"),
+    [
+        ("ctr", 0.0, 0.03, ["ctr of b is 0 where a has 0.03"]),
+        ("ctr", 0.03, 0.0, []),
+        ("ctr", 0.01, 0.03, []),
+        ("ctr", 0.0, 0.0, []),
+        ("degraded", 0.01, 0.0, ["degraded of b is 0.01 where a has 0"]),
+        ("degraded", 0.0, 0.01, []),
+    ],
+)
+def test_a_primary_metric_that_is_lost_is_in_doubt(primary, mine, theirs, said):
+    """Over or under a 0 there is no lift: the treatment gets no more users where it has the worse level."""
+    levels = [{"metric": primary, "arm": arm, "value": value} for arm, value in (("a", theirs), ("b", mine))]
+    lift = {"metric": primary, "arm": "b", "method": "sequential", "value": None, "low": None, "high": None}
+    assert list(in_doubt([lift, *levels], experiment(primary=primary))) == said
 
 
 def test_who_knows_how_many_users_are_missing_says_so():
