@@ -45,6 +45,7 @@ class LiveRelease(FollowedFiles):
         super().__init__(settings.current_release)
         self._settings, self._engine_of, self._said = settings, engine_of, ""
         self.engine = engine
+        self.look_again()  # `current` may have moved since the engine's tag was read from it
         self.switched: Callable[[Engine], None] = lambda old: old.rules.stop()  # what follows on a switch
 
     def take(self) -> None:

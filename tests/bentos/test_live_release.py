@@ -75,6 +75,15 @@ def test_a_release_that_cannot_be_used_changes_nothing(shop, tag, says, caplog):
     assert (live.engine.release.tag, refused()) == ("other-2", 0)
 
 
+def test_a_pointer_that_moved_while_the_first_release_was_loaded_is_followed(shop):
+    """A worker reads the tag, loads for seconds, and only then follows: what came between is not missed."""
+    set_current(shop.settings, "other-6")
+    live = shop.live()
+    assert live.engine.release.tag == "first"
+    live.look(0)
+    assert live.engine.release.tag == "other-6"
+
+
 def test_a_release_waits_for_a_store_that_does_not_answer(shop, caplog):
     """It is tried again at each look, and told once; one that lacks its features is not asked again."""
     live = shop.live()
