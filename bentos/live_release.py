@@ -53,6 +53,8 @@ class LiveRelease(FollowedFiles):
         try:
             tag = current_tag(self._settings)
             if tag == self.engine.release.tag:
+                self._said = ""  # one that was refused is current no longer
+                metrics.release_taken()
                 return
             new = self._engine_of(tag)
             new.features.check()

@@ -62,6 +62,11 @@ def switched(release: str, instead_of: str) -> None:
     """Note that a worker serves another release."""
     RELEASE.labels(release=instead_of).set(0)
     RELEASE.labels(release=release).set(1)
+    release_taken()
+
+
+def release_taken() -> None:
+    """Note that the current release is the one that is served."""
     RELEASE_REFUSED.set(0)
 
 

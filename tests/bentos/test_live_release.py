@@ -75,6 +75,18 @@ def test_a_release_that_cannot_be_used_changes_nothing(shop, tag, says, caplog):
     assert (live.engine.release.tag, refused()) == ("other-2", 0)
 
 
+def test_going_back_from_a_refused_release_ends_the_alarm(shop, caplog):
+    """The pointer is at what is served again: the gauge is 0, and the same one refused anew is told anew."""
+    live = shop.live()
+    with caplog.at_level(logging.WARNING):
+        for tag, says in (("shaky", 1), ("first", 0), ("shaky", 1)):
+            set_current(shop.settings, tag)
+            live.look(0)
+            assert refused() == says
+    assert live.engine.release.tag == "first"
+    assert caplog.text.count("a disk has gone") == 2
+
+
 def test_a_pointer_that_moved_while_the_first_release_was_loaded_is_followed(shop):
     """A worker reads the tag, loads for seconds, and only then follows: what came between is not missed."""
     set_current(shop.settings, "other-6")
