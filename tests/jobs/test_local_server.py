@@ -35,7 +35,8 @@ import json, sys
 from bentos.recommend import recommend
 from bentos.service import Endcap
 service = Endcap.inner()
-found = recommend(service.release, service.live.engine.features, "u1", k=3, task="all", now=service.clock.now())
+engine, now = service.live.engine, service.clock.now()
+found = recommend(engine.release, engine.features, "u1", k=3, task="all", now=now)
 print(json.dumps({"degraded": found.degraded, "items": len(found.slots), "modules": sorted(sys.modules)}))
 """
 shop = pytest.fixture(scope="session")(served_shop.installed)
