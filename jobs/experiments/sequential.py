@@ -133,6 +133,31 @@ def sample_ratio_p(users: ArrayLike, shares: ArrayLike) -> float:
     return float(np.exp(-max(evidence, 0.0)))
 
 
+def none_yet(did: ArrayLike, users: ArrayLike, *, alpha: float = ALPHA) -> ConfidenceSequence:
+    """Bounds of log(rate of treatment / rate of control) while nobody of one arm did what users do.
+
+    A count of 0 has no logarithm, and nothing about it is near to normal. But who does it first comes from
+    either arm in proportion to users times rate, so that the first n all come from one of them with the n-th
+    power of its part: exact at all looks together, as a run from the beginning is over once and for all.
+    Infinite, and p as it was, where both arms did it or neither.
+
+    Parameters
+    ----------
+    did
+        Users of the control and of the treatment who did it by each look (2, n_looks).
+    users
+        All of their users by then (2, n_looks).
+    """
+    counts, came = np.asarray(did, np.float64), np.asarray(users, np.float64)
+    n = counts.sum(axis=0)
+    without = (counts == 0) & (n > 0)
+    with np.errstate(divide="ignore"):
+        most = np.log(np.expm1(-np.log(alpha / 2) / n))  # of the odds that the next comes from the other arm
+        high, low = np.where(without[::-1], most + np.log(came) - np.log(came[::-1]), np.inf)
+    p = np.where(without, 2 * (1 - came / came.sum(axis=0)) ** n, 1).min(axis=0)
+    return _sequence(-low, high, p)
+
+
 def mixture_variance(alpha: float) -> float:
     """tau² of the mixture, in planned variances, at which the interval is tightest where it is planned."""
     if not 0 < alpha < 1:

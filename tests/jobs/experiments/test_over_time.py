@@ -92,6 +92,21 @@ def test_days_on_which_nothing_can_be_said(days):
     assert np.isfinite(found[-1].lift)
 
 
+@pytest.mark.parametrize(("without", "bound"), [("b", "high"), ("a", "low")])
+def test_an_arm_that_nobody_clicks_is_surely_worse_once_nine_clicked_the_other(without, bound):
+    """All nine are of one of two equal arms: p is 2 / 2^9 on a tenth of alpha; eight could be chance."""
+    shop, metric = experiment(), METRICS["ctr"]
+    for n, sure in ((8, False), (9, True)):
+        frame = pd.DataFrame({"user_id": [f"u{user}" for user in range(40)], "arm": ["a", "b"] * 20})
+        frame = frame.assign(day=MONDAY, slots=10, clicks=0)
+        frame.loc[frame.index[frame.arm != without][:n], "clicks"] = 1
+        (found,) = by_day(frame, shop, "b", metric)
+        assert found.sure.p_value == pytest.approx(min(1, 2 * 0.5**n / 0.1))
+        assert (found.sure.p_value <= 0.05) == sure
+        assert ((found.sure.high < 0) if bound == "high" else (found.sure.low > 0)) == sure
+        assert (found.lift == -1) if without == "b" else np.isnan(found.lift)
+
+
 @pytest.mark.parametrize(
     ("metric", "effect"),
     [("ctr", 0.1), ("latency_ms", 0.5), ("degraded", 0.1)],

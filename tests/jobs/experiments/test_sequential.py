@@ -16,6 +16,7 @@ from jobs.experiments.sequential import (
     confidence_sequence,
     critical_values,
     mixture_variance,
+    none_yet,
     one_sided,
 )
 
@@ -205,3 +206,26 @@ def test_one_side_needs_a_level_below_one_half():
     """The error names the level."""
     with pytest.raises(SequentialError, match=r"for one side; received 0\.5"):
         one_sided([0.1], [0.1], allowed=0, planned_variance=0.1, alpha=0.5)
+
+
+@pytest.mark.parametrize(("share", "rate"), [(0.5, 1.0), (0.3, 0.7), (0.5, 0.4), (0.8, 2.0)])
+def test_bounds_of_what_nobody_did_yet_hold_at_all_looks(share, rate):
+    """One user after the other does it: the true ratio of rates is left out as often as alpha at most."""
+    alpha, runs, rng = 0.2, 4_000, np.random.default_rng(5)
+    part = share * rate / (share * rate + 1 - share)  # of those who do it that are of the treatment
+    treated = rng.random((runs, 40)) < part
+    users = np.array([[1 - share], [share]]) * np.ones((2, 40)) * 1_000
+    left_out = np.zeros((runs, 2), dtype=bool)
+    for n, each in enumerate(treated):
+        found = none_yet([(~each).cumsum(), each.cumsum()], users, alpha=alpha)
+        left_out[n] = (found.high < np.log(rate)).any(), (found.low > np.log(rate)).any()
+        assert not (found.p[-1] <= alpha) ^ bool((found.high < 0).any() or (found.low > 0).any())
+    assert (left_out.mean(axis=0) <= alpha / 2 + 3 * np.sqrt(alpha / 2 / runs)).all()
+
+
+def test_nothing_is_said_where_both_arms_did_it_or_neither():
+    """Bounds are infinite; p keeps what it had come to."""
+    found = none_yet([[0, 10, 11], [0, 0, 1]], [[30, 30, 30], [30, 30, 30]])
+    assert (found.low == -np.inf).all()
+    assert np.isfinite(found.high).tolist() == [False, True, False]
+    assert found.p.tolist() == [1, 2 * 0.5**10, 2 * 0.5**10]
