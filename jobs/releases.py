@@ -7,6 +7,7 @@ endcap rollback endcap-release:abc --why "empty pages"
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,13 +49,10 @@ def stored(settings: Settings) -> list[Stored]:
 def marked(settings: Settings) -> dict[str, tuple[str, ...]]:
     """What releases are to this installation, by tag: current, fallback, in an experiment."""
     found: dict[str, tuple[str, ...]] = {}
-    try:
-        current = current_tag(settings)
-    except ReleaseError:
-        return found
-    found[current] = ("current",)
-    for tag in fallbacks(settings)[:1]:
-        found[tag] = ("fallback",)
+    with suppress(ReleaseError):  # none is current; arms name theirs all the same
+        found[current_tag(settings)] = ("current",)
+        for tag in fallbacks(settings)[:1]:
+            found[tag] = ("fallback",)
     for tag in releases_of(experiments_in_force(settings)):
         found[tag] = (*found.get(tag, ()), "in an experiment")
     return found

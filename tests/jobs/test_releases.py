@@ -1,0 +1,63 @@
+"""What releases are to an installation, and which of them are deleted."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import bentoml
+import pytest
+
+from bentos.current_release import set_current
+from feature_repo.settings import Settings
+from jobs.releases import marked, prune
+
+EXPERIMENTS = """
+layers: {page: {}}
+experiments:
+  engine: {layer: page, control: a, primary: ctr, start: 2024-01-01T00:00:00Z,
+           arms: {a: {share: 0.5}, b: {share: 0.5, release: "r:2"}}}
+"""
+
+
+@dataclass
+class Model:
+    """A model of a store that is none."""
+
+    tag: str
+    creation_time: datetime
+    path: str
+
+
+@pytest.fixture
+def deleted(monkeypatch, tmp_path):
+    """Tags that were deleted from a store of r:0 to r:7, which no manifest tells anything of."""
+    models = [
+        Model(f"r:{n}", datetime(2024, 1, 1, tzinfo=UTC) + timedelta(n), str(tmp_path)) for n in range(8)
+    ]
+    found: list[str] = []
+    monkeypatch.setattr(bentoml.models, "list", lambda _: models)
+    monkeypatch.setattr(bentoml.models, "delete", found.append)
+    return found
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """An installation with an experiment whose arm names r:2."""
+    (tmp_path / "experiments.yaml").write_text(EXPERIMENTS)
+    return Settings(state=Path(tmp_path), reports=Path(tmp_path))
+
+
+def test_old_releases_are_deleted_but_for_those_in_use(deleted, settings):
+    """The current one, that before it and an arm's stay, however old."""
+    for tag in ("r:0", "r:3", "r:4"):
+        set_current(settings, tag)
+    assert marked(settings) == {"r:4": ("current",), "r:3": ("fallback",), "r:2": ("in an experiment",)}
+    assert prune(settings, 2) == ["r:5", "r:1", "r:0"]
+    assert deleted == ["r:5", "r:1", "r:0"]
+
+
+def test_an_arms_release_stays_where_none_is_current(deleted, settings):
+    """As on a machine whose pointer was lost."""
+    assert prune(settings, 7) == ["r:0"]
+    assert prune(settings, 1) == [f"r:{n}" for n in (6, 5, 4, 3, 1, 0)]
+    assert "r:2" not in deleted
