@@ -13,7 +13,7 @@ from bentos.group_commit import GroupCommit
 
 log = logging.getLogger("bentoml.endcap")
 KEEP_S = 0.1  # for an exposure to be on the disk before its answer goes out
-NOT_KEPT = "the log of exposures cannot be written now: the answer counts in no experiment"
+NOT_KEPT = "the log of exposures cannot be written now: the answer may count in no experiment"
 
 
 class Exposures:

@@ -181,7 +181,7 @@ def test_a_log_that_cannot_be_written_costs_no_answer(server, state, trouble):
             connection.execute("ROLLBACK")
         else:
             connection.execute("ALTER TABLE away RENAME TO exposures")
-    says = "the log of exposures cannot be written now: the answer counts in no experiment"
+    says = "the log of exposures cannot be written now: the answer may count in no experiment"
     for answer in answers:
         assert answer["items"] == good["items"]
         assert answer["degraded"] == [says]

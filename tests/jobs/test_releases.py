@@ -30,13 +30,14 @@ class Model:
 
 @pytest.fixture
 def deleted(monkeypatch, tmp_path):
-    """Tags that were deleted from a store of r:0 to r:7, which no manifest tells anything of."""
+    """Tags that were deleted from a store of r:0 to r:7."""
     models = [
         Model(f"r:{n}", datetime(2024, 1, 1, tzinfo=UTC) + timedelta(n), str(tmp_path)) for n in range(8)
     ]
     found: list[str] = []
     monkeypatch.setattr(bentoml.models, "list", lambda _: models)
     monkeypatch.setattr(bentoml.models, "delete", found.append)
+    monkeypatch.setattr("jobs.releases.read_manifest", lambda _: {"as_of": "2024-01-01"})
     return found
 
 
