@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bentos.experiments import METRICS, Experiment, Guardrail
+from bentos.experiments import HANDFUL, METRICS, Experiment, Guardrail
 from jobs.experiments.attribution import CROSSED, EARLY, OFF_PAGE, OTHER_USER, UNKNOWN
 from jobs.experiments.results import in_words
 
@@ -158,7 +158,7 @@ def _broken(figures: Figures) -> Iterator[str]:
         yield f"{crossed:,.0f} of {crossed + total:,.0f} users were in two arms"
     odd = sum(sum(figures.values("rejected", reason=reason)) for reason in ODD)
     credited = sum(sum(figures.values("funnel", stage=stage)) for stage in ("clicks", "bought"))
-    if odd > MOST_ODD * (odd + credited):
+    if odd >= HANDFUL and odd > MOST_ODD * (odd + credited):
         yield f"{odd:,.0f} outcomes cannot belong to the answer that they name, {credited:,.0f} do"
 
 

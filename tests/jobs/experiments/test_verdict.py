@@ -59,6 +59,12 @@ CASES = {
         "120 outcomes cannot belong to the answer that they name, 1,000 do.",
     ),
     "some outcomes are strangers": (records(rejected=[(UNKNOWN, 100)]), "ship", "ctr of b"),
+    "a few strangers of few outcomes": (records(rejected=[(UNKNOWN, 19)], credited=10), "ship", "ctr of b"),
+    "a handful of strangers of few outcomes": (
+        records(rejected=[(UNKNOWN, 20)], credited=10),
+        "invalid",
+        "20 outcomes cannot belong to the answer that they name, 10 do.",
+    ),
     "late and repeated outcomes are usual": (
         records(rejected=[(LATE, 900), (TWICE, 900)]),
         "ship",
