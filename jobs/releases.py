@@ -42,8 +42,12 @@ def stored(settings: Settings) -> list[Stored]:
     import bentoml
 
     marks = marked(settings)
-    models = sorted(bentoml.models.list(MODEL_NAME), key=lambda model: model.creation_time, reverse=True)
-    return [told(model, marks.get(str(model.tag), ())) for model in models]
+    try:
+        models = bentoml.models.list(MODEL_NAME)
+    except bentoml.exceptions.NotFound:  # BentoML's word for none
+        return []
+    newest = sorted(models, key=lambda model: model.creation_time, reverse=True)
+    return [told(model, marks.get(str(model.tag), ())) for model in newest]
 
 
 def marked(settings: Settings) -> dict[str, tuple[str, ...]]:

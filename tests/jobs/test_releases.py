@@ -9,7 +9,7 @@ import pytest
 
 from bentos.current_release import set_current
 from feature_repo.settings import Settings
-from jobs.releases import marked, prune
+from jobs.releases import marked, prune, stored, table
 
 EXPERIMENTS = """
 layers: {page: {}}
@@ -62,3 +62,14 @@ def test_an_arms_release_stays_where_none_is_current(deleted, settings):
     assert prune(settings, 7) == ["r:0"]
     assert prune(settings, 1) == [f"r:{n}" for n in (6, 5, 4, 3, 1, 0)]
     assert "r:2" not in deleted
+
+
+def test_an_empty_store_has_no_releases(monkeypatch, settings):
+    """BentoML knows no such model then; one is told what to do."""
+
+    def none(_):
+        raise bentoml.exceptions.NotFound("no Models with name 'endcap-release' found")
+
+    monkeypatch.setattr(import_module("bentoml.models"), "list", none)
+    assert stored(settings) == []
+    assert table(stored(settings)) == "There is no release in the model store; run `endcap publish`"
