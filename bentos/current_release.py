@@ -8,6 +8,7 @@ further back and not forth again.
 """
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
@@ -51,7 +52,10 @@ def set_current(settings: Settings, tag: str, *, why: str = PUBLISHED, rolled_ba
     move = Move(datetime.now(UTC).isoformat(timespec="seconds"), tag, before, why, rolled_back)
     json_lines.append(settings.release_history, asdict(move))
     aside = path.with_suffix(".aside")
-    aside.write_text(tag + "\n")
+    with aside.open("w") as file:
+        file.write(tag + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     aside.replace(path)
 
 
