@@ -151,7 +151,7 @@ def none_yet(did: ArrayLike, users: ArrayLike, *, alpha: float = ALPHA) -> Confi
     counts, came = np.asarray(did, np.float64), np.asarray(users, np.float64)
     n = counts.sum(axis=0)
     without = (counts == 0) & (n > 0)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         most = np.log(np.expm1(-np.log(alpha / 2) / n))  # of the odds that the next comes from the other arm
         high, low = np.where(without[::-1], most + np.log(came) - np.log(came[::-1]), np.inf)
     p = np.where(without, 2 * (1 - came / came.sum(axis=0)) ** n, 1).min(axis=0)

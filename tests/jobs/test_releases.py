@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 
 import bentoml
@@ -35,8 +36,9 @@ def deleted(monkeypatch, tmp_path):
         Model(f"r:{n}", datetime(2024, 1, 1, tzinfo=UTC) + timedelta(n), str(tmp_path)) for n in range(8)
     ]
     found: list[str] = []
-    monkeypatch.setattr(bentoml.models, "list", lambda _: models)
-    monkeypatch.setattr(bentoml.models, "delete", found.append)
+    store = import_module("bentoml.models")
+    monkeypatch.setattr(store, "list", lambda _: models)
+    monkeypatch.setattr(store, "delete", found.append)
     monkeypatch.setattr("jobs.releases.read_manifest", lambda _: {"as_of": "2024-01-01"})
     return found
 

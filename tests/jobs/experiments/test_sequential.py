@@ -229,3 +229,11 @@ def test_nothing_is_said_where_both_arms_did_it_or_neither():
     assert (found.low == -np.inf).all()
     assert np.isfinite(found.high).tolist() == [False, True, False]
     assert found.p.tolist() == [1, 2 * 0.5**10, 2 * 0.5**10]
+
+
+def test_nothing_is_said_before_both_arms_have_users():
+    """However many of the only arm did it; p is 1."""
+    found = none_yet([[0, 50], [0, 0]], [[3, 90], [0, 0]])
+    assert (found.low == -np.inf).all()
+    assert (found.high == np.inf).all()
+    assert found.p.tolist() == [1, 1]
