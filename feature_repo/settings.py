@@ -18,6 +18,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 PROFILES = ("embedded", "gcp")
@@ -102,6 +103,10 @@ class Settings:
     def training(self) -> Path:
         """What training leaves for evaluation and publishing."""
         return self.state / "training"
+
+    def day(self, day: date) -> Path:
+        """What the run of one logical date leaves: its release, its figures, the gate's decision."""
+        return self.state / "days" / day.isoformat()
 
     @property
     def registry(self) -> Path:
