@@ -212,16 +212,35 @@ def reading(path: Path) -> Iterator[Path]:
         ) from error
 
 
-def store_release(folder: Path) -> str:
-    """Copy the release in `folder` into BentoML's model store as a new immutable entry; return its tag."""
+def store_release(folder: Path, version: str | None = None) -> str:
+    """Copy the release in `folder` into BentoML's model store as a new immutable entry; return its tag.
+
+    With a `version` that is there already, nothing is copied; ReleaseError where that holds other files.
+    """
     import bentoml
 
     manifest = read_manifest(folder)
     verify(folder, manifest)
     labels = {"as_of": str(manifest.get("as_of", ""))[:10], "revision": str(manifest.get("revision", ""))}
-    with bentoml.models.create(MODEL_NAME, labels=labels) as model:
+    name = f"{MODEL_NAME}:{version}" if version else MODEL_NAME
+    if version and is_stored(name):
+        if read_manifest(Path(stored_model(name).path))["files"] != manifest["files"]:
+            raise ReleaseError(f"{name} is in the store with other files; run `bentoml models delete {name}`")
+        return name
+    with bentoml.models.create(name, labels=labels) as model:
         shutil.copytree(folder, model.path, dirs_exist_ok=True)
     return str(model.tag)
+
+
+def is_stored(tag: str) -> bool:
+    """Whether BentoML's model store has an entry of that tag."""
+    import bentoml
+
+    try:
+        bentoml.models.get(tag)
+    except bentoml.exceptions.NotFound:
+        return False
+    return True
 
 
 def packed_tag(bento: Path) -> str | None:

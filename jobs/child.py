@@ -1,7 +1,7 @@
-"""Run one program in a session of its own: an interrupt ends all of it, and its memory is measured.
+"""Run one program in a session of its own: an interrupt ends all of it, and what it took is measured.
 
-In goes a command, out comes how it ended, how long it took and its peak memory. A step of the pipeline
-runs this way, so that its memory is given back and Spark, TensorFlow and torch never live together.
+In goes a command, out comes how it ended, how long it took, its peak memory and its CPU time. A step of the
+pipeline runs this way, so that its memory is given back and Spark, TensorFlow and torch never live together.
 """
 
 import contextlib
@@ -29,6 +29,7 @@ class Finished:
     code: int
     seconds: float
     peak_bytes: int
+    cpu_seconds: float
 
 
 def run_child(
@@ -42,7 +43,7 @@ def run_child(
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=keep_open
     )
-    with MemoryWatch(process.pid) as memory:
+    with SessionWatch(process.pid) as watch:
         try:
             code = process.wait()
         except BaseException:
@@ -50,7 +51,7 @@ def run_child(
             raise
     if code != 0:
         _kill_session(process.pid)
-    return Finished(code, time.perf_counter() - begin, memory.peak_bytes)
+    return Finished(code, time.perf_counter() - begin, watch.peak_bytes, watch.cpu_seconds)
 
 
 def stop(process: "subprocess.Popen[bytes]", *, grace_s: float = GRACE_S) -> None:
@@ -69,47 +70,72 @@ def stop(process: "subprocess.Popen[bytes]", *, grace_s: float = GRACE_S) -> Non
         process.wait()
 
 
-def session_memory(session: int) -> dict[int, int]:
-    """Resident bytes of each process of a session, by process id; empty where there is no /proc.
+@dataclass(frozen=True)
+class Taken:
+    """What one process takes: bytes of memory now, and CPU seconds so far without its children's."""
 
-    Pages that two processes share count twice.
+    resident_bytes: int
+    cpu_seconds: float
+
+
+def session_processes(session: int) -> dict[int, Taken]:
+    """What each process of a session takes, by process id; empty where there is no /proc.
+
+    Pages that two processes share count twice. Of a process that has ended and waits for its parent, the
+    time counts, and not the memory.
     """
-    page = resource.getpagesize()
-    sizes = {}
+    page, tick = resource.getpagesize(), os.sysconf("SC_CLK_TCK")
+    found = {}
     for entry in _PROC.glob("[0-9]*/stat"):
         try:
-            # After the name in parentheses: state, parent, group, session, ..., resident pages (proc(5)).
+            # After the name in parentheses: state, parent, group, session, ..., user and system ticks, ...,
+            # resident pages (proc(5)).
             fields = entry.read_text().rpartition(")")[2].split()
         except OSError:
             continue  # it ended while we looked
-        if int(fields[3]) == session and fields[0] != "Z":
-            sizes[int(entry.parent.name)] = int(fields[21]) * page
-    return sizes
+        if int(fields[3]) == session:
+            resident = 0 if fields[0] == "Z" else int(fields[21]) * page
+            found[int(entry.parent.name)] = Taken(resident, sum(map(int, fields[11:13])) / tick)
+    return found
 
 
 def _kill_session(session: int) -> None:
     """Kill what is left of the session, also what has left its process group (Spark's workers do)."""
-    for pid in session_memory(session):
+    for pid in session_processes(session):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
-class MemoryWatch:
-    """Peak of the resident memory of a whole session, sampled by a thread while the `with` block runs."""
+class SessionWatch:
+    """Peak memory and CPU time of a whole session, sampled by a thread while the `with` block runs.
+
+    What nobody waits for, as Spark's JVM, is seen until SAMPLE_S before its end; what ends sooner than that
+    counts if it is waited for.
+    """
 
     def __init__(self, session: int) -> None:
         self.session = session
         self.peak_bytes = 0
+        self._before = _children_cpu()
+        self._seen: dict[int, Taken] = {}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
 
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time so far: of all that was seen, or of all that was waited for if that is more."""
+        seen = sum(taken.cpu_seconds for taken in self._seen.values())
+        return max(seen, _children_cpu() - self._before)
+
     def _sample(self) -> None:
         while True:
-            self.peak_bytes = max(self.peak_bytes, sum(session_memory(self.session).values()))
+            now = session_processes(self.session)
+            self._seen.update(now)
+            self.peak_bytes = max(self.peak_bytes, sum(taken.resident_bytes for taken in now.values()))
             if self._done.wait(SAMPLE_S):
                 return
 
-    def __enter__(self) -> "MemoryWatch":
+    def __enter__(self) -> "SessionWatch":
         self._thread.start()
         return self
 
@@ -121,6 +147,12 @@ class MemoryWatch:
         if not self.peak_bytes:  # no /proc: the largest single child that this process has had
             unit = 1 if sys.platform == "darwin" else 1024
             self.peak_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
+
+
+def _children_cpu() -> float:
+    """CPU seconds of all that this process has waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def die_with_parent(interval_s: float = 0.5) -> None:

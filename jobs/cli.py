@@ -13,8 +13,9 @@ from typing import Any
 import click
 
 from feature_repo.settings import Settings
+from jobs.days.cli import backfill, daily, date_option, day_option
 from jobs.experiments.cli import experiment, export_logs, replay, rollout
-from jobs.verbs import TASKS, Cuts, Instant, Names, Refused, Verbs, heed_termination, to_stderr
+from jobs.verbs import TASKS, Cuts, Day, Instant, Names, Refused, Verbs, heed_termination, to_stderr
 
 cut_option = click.option(
     "--cut",
@@ -27,6 +28,7 @@ source_option = click.option(
     "--source", default="complete_journey", show_default=True, help="Where the data comes from."
 )
 scale_option = click.option("--scale", type=float, help="Size, for sources that can be of any size.")
+champion_option = click.option("--champion", help="The release to be beaten; by default the day's own one.")
 model_option = click.option("--model", help="A BERT by name or folder; all-MiniLM-L6-v2 if not given.")
 
 
@@ -49,25 +51,29 @@ def endcap(context: click.Context, /, *, with_parent: bool, result_file: Path | 
 @endcap.command()
 @source_option
 @scale_option
+@date_option
 def ingest(**arguments: Any) -> None:
     """Bring a shop's data into the canonical tables.
 
     \b
     Example:
       endcap ingest --source complete_journey
+      endcap ingest --date 2017-12-04
     """
     _run_step("ingest", arguments)
 
 
 @endcap.command("build-features")
-def build_features() -> None:
+@date_option
+def build_features(**arguments: Any) -> None:
     """Compute the feature tables with Spark.
 
     \b
     Example:
       endcap build-features
+      endcap build-features --date 2017-12-04
     """
-    _run_step("build-features", {})
+    _run_step("build-features", arguments)
 
 
 @endcap.command("embed-items")
@@ -105,32 +111,65 @@ def train(**arguments: Any) -> None:
     _run_step("train", arguments)
 
 
+@endcap.command("warm-start")
+@day_option
+@champion_option
+def warm_start(**arguments: Any) -> None:
+    """Let the towers go on with the purchases of a day, and make its challenger.
+
+    \b
+    Example:
+      endcap warm-start --date 2017-12-04
+    """
+    _run_step("warm-start", arguments)
+
+
 @endcap.command()
 @cut_option
+@date_option
+@champion_option
 def evaluate(**arguments: Any) -> None:
-    """Measure the trained release beside its baselines.
+    """Measure the trained release beside its baselines, a day's challenger beside its champion.
 
     \b
     Example:
       endcap evaluate --cut 49
+      endcap evaluate --date 2017-12-04
     """
     _run_step("evaluate", arguments)
 
 
 @endcap.command()
 @cut_option
+@date_option
 def publish(**arguments: Any) -> None:
-    """Store the evaluated release and make it current.
+    """Store the evaluated release and make it current; a day's challenger is stored only.
 
     \b
     Example:
       endcap publish --cut 49
+      endcap publish --date 2017-12-04
     """
     _run_step("publish", arguments)
 
 
 @endcap.command()
+@day_option
+def switch(**arguments: Any) -> None:
+    """Warm the release of a day and make it current.
+
+    \b
+    Example:
+      endcap switch --date 2017-12-04
+    """
+    _run_step("switch", arguments)
+
+
+@endcap.command()
 @click.option("--end", type=Instant(), help="Serve what was known then; by default, all.")
+@click.option(
+    "--since", type=Instant(), help="Read only what became known since then: the store has the rest."
+)
 def materialize(**arguments: Any) -> None:
     """Copy the latest features into the online store.
 
@@ -361,20 +400,26 @@ def _run_step(name: str, arguments: dict[str, Any]) -> None:
     """Run a step of the pipeline: by hand, or as the pipeline's child, which only leaves its result."""
     from importlib import import_module
 
+    from jobs.days.steps import DAY_STEPS, arguments_by_hand
     from jobs.markers import result_record
     from jobs.pipeline import Pipeline, result_lines
-    from jobs.steps import step_named
+    from jobs.steps import STEPS, Choices, step_named
 
-    settings = Settings.from_environment()
-    result_file: Path | None = click.get_current_context().obj
+    settings, day = Settings.from_environment(), arguments.pop("day", None)
+    steps, result_file = DAY_STEPS if day else STEPS, click.get_current_context().obj
+    if day:
+        arguments = arguments_by_hand(settings, name, day, arguments)
+    elif "champion" in arguments:
+        del arguments["champion"]
     if result_file is None:
-        click.echo(result_lines(Pipeline(settings).run_here(name, arguments)))
+        pipeline = Pipeline(settings, steps=steps)
+        click.echo(result_lines(pipeline.run_here(name, arguments, Choices(day=day))))
         return
-    result = import_module(step_named(name).module).run(settings, **arguments)
+    result = import_module(step_named(name, steps).module).run(settings, **arguments)
     result_file.write_text(json.dumps(result_record(result)))
 
 
-for verb in (experiment, replay, rollout, export_logs):
+for verb in (daily, backfill, experiment, replay, rollout, export_logs):
     endcap.add_command(verb)
 
 

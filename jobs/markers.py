@@ -1,5 +1,7 @@
 """Markers of finished steps: one small JSON file a step in `state/steps/`, written last, by a rename.
 
+A step of a logical date has its marker in a folder of that date, one of a cut in a folder of the cut.
+
 A marker says what a step was done from (its *parts*: arguments, code, libraries, the steps before it)
 and what came out. It exists, with equal parts, exactly when the step need not be done again.
 """
@@ -23,6 +25,7 @@ class Marker:
     parts: Mapping[str, str]
     result: Result
     peak_bytes: int
+    cpu_seconds: float = 0.0
 
 
 def marker_file(settings: Settings, step: str) -> Path:

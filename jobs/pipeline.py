@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +33,10 @@ Say = Callable[[str], None]
 
 class StepFailedError(RuntimeError):
     """A step ended without a result; what it said about it stands above on the terminal."""
+
+
+class RefusedError(RuntimeError):
+    """A step is done, and what it found forbids the steps after it; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +69,18 @@ class Pipeline:
         head(f"profile {where.profile}, {where.threads} threads, state {where.state}")
         with writer_lock(self.settings) as lock:
             if again:
-                remove_marker(self.settings, step_named(again, self.steps).name)
+                remove_marker(self.settings, step_named(again, self.steps).marker(choices))
             for number, step in enumerate(self.steps, 1):
                 reason = self.reason_to_run(step, choices)
                 if reason is None:
-                    say(result_lines(self._marker(step).result, "done before", notes=False))
+                    say(result_lines(self._marker(step, choices).result, "done before", notes=False))
                 else:
                     head(f"[{number}/{len(self.steps)}] {step.name}: {reason}")
-                    marker = self._run_step(step, step.arguments(self.settings, choices), lock)
+                    marker = self._run_step(step, choices, lock)
                     peaks.append(marker.peak_bytes)
                     say(result_lines(marker.result, f"{marker.peak_bytes / 1e9:.1f} GB", notes=notes))
+                if refusal := step.refusal(self.settings, choices):
+                    raise RefusedError(refusal)
                 if step is last:
                     break
         work = f"peak memory {max(peaks) / 1e9:.1f} GB" if peaks else "everything was done before"
@@ -82,34 +88,39 @@ class Pipeline:
 
     def reason_to_run(self, step: Step, choices: Choices) -> str | None:
         """Why `step` must be done, None if it is done; ask it of the steps in their order."""
-        marker = read_marker(self.settings, step.name)
+        marker = self.marker_of(step, choices)
         if marker is None:
             return "not done yet"
-        parts = self._parts(step, step.arguments(self.settings, choices))
+        parts = self._parts(step, choices)
         for name in sorted(parts.keys() | marker.parts.keys()):
-            if parts.get(name) != marker.parts.get(name):
+            if parts.get(name) != marker.parts.get(name) and not (step.pinned and name.startswith("step ")):
                 return f"{name} changed"
         for path in step.outputs(self.settings, choices):
             if not path.exists():
                 return f"no {path}"
         return None
 
-    def run_here(self, name: str, arguments: Arguments) -> Result:
+    def marker_of(self, step: Step, choices: Choices) -> Marker | None:
+        """The marker of `step`, None if there is none; for a pinned one, that without a scope will do."""
+        found = read_marker(self.settings, step.marker(choices))
+        return read_marker(self.settings, step.name) if found is None and step.pinned else found
+
+    def run_here(self, name: str, arguments: Arguments, choices: Choices | None = None) -> Result:
         """Run one step by hand, in this process; the pipeline will take it as done."""
-        step = step_named(name, self.steps)
+        step, choices = step_named(name, self.steps), choices or Choices()
         with writer_lock(self.settings):
-            remove_marker(self.settings, name)
+            remove_marker(self.settings, step.marker(choices))
             begin = time.perf_counter()
-            parts = self._parts(step, arguments)
+            parts = {**self._parts(step, choices), "arguments": " ".join(options(arguments))}
             result: Result = import_module(step.module).run(self.settings, **arguments)
             result = replace(result, seconds=time.perf_counter() - begin)
-            self._write(step, parts, result, peak_bytes=0)
+            self._write(step, choices, parts, result)
         return result
 
-    def _run_step(self, step: Step, arguments: Arguments, lock: int) -> Marker:
+    def _run_step(self, step: Step, choices: Choices, lock: int) -> Marker:
         """Run one step in a child and write its marker; StepFailedError without a marker if it fails."""
-        remove_marker(self.settings, step.name)
-        parts = self._parts(step, arguments)
+        remove_marker(self.settings, step.marker(choices))
+        parts, arguments = self._parts(step, choices), step.arguments(self.settings, choices)
         with tempfile.TemporaryDirectory(prefix="endcap-") as folder:
             answer = Path(folder) / "result.json"
             command = (
@@ -124,32 +135,58 @@ class Pipeline:
             if child.code != 0 or not answer.exists():
                 raise StepFailedError(_failure(step, child.code))
             result = replace(result_of(json.loads(answer.read_text())), seconds=child.seconds)
-        return self._write(step, parts, result, child.peak_bytes)
+        return self._write(step, choices, parts, result, child.peak_bytes, child.cpu_seconds)
 
-    def _write(self, step: Step, parts: dict[str, str], result: Result, peak_bytes: int) -> Marker:
+    def _write(
+        self,
+        step: Step,
+        choices: Choices,
+        parts: dict[str, str],
+        result: Result,
+        peak_bytes: int = 0,
+        cpu_seconds: float = 0.0,
+    ) -> Marker:
         finished = datetime.now(UTC).isoformat()
         run = hashlib.sha256(json.dumps([finished, parts], sort_keys=True).encode()).hexdigest()[:16]
-        marker = Marker(run=run, finished_at=finished, parts=parts, result=result, peak_bytes=peak_bytes)
-        write_marker(self.settings, step.name, marker)
+        marker = Marker(run, finished, parts, result, peak_bytes, cpu_seconds)
+        write_marker(self.settings, step.marker(choices), marker)
         return marker
 
-    def _marker(self, step: Step) -> Marker:
-        marker = read_marker(self.settings, step.name)
+    def _marker(self, step: Step, choices: Choices) -> Marker:
+        marker = self.marker_of(step, choices)
         if marker is None:
             raise StepFailedError(f"The marker of {step.name} has gone; run the same command again")
         return marker
 
-    def _parts(self, step: Step, arguments: Arguments) -> dict[str, str]:
+    def _parts(self, step: Step, choices: Choices) -> dict[str, str]:
         """What the outputs of `step` depend on, each under the name that a person is told when it changes."""
-        before = {name: read_marker(self.settings, name) for name in step.after}
+        named = {name: step_named(name, self.steps) for name in step.after}
+        before = {f"step {name}": self.marker_of(each, choices) for name, each in named.items()}
+        if step.daily and choices.day:
+            yesterday = replace(choices, day=day_before(choices.day))
+            before["step of the day before"] = self.marker_of(step, yesterday)
         server = step.server(self.settings)
         return {
-            "arguments": " ".join(options(arguments)),
+            "arguments": " ".join(options(step.arguments(self.settings, choices))),
             "code": code_hash((step.module, *step.more_code), step.files, root=self.root),
             "libraries": " ".join(f"{name} {version(name)}" for name in step.libraries),
             **({} if server is None else {"online store": server}),
-            **{f"step {name}": marker.run if marker else "" for name, marker in before.items()},
+            **{f"file {path.name}": content_hash(path) for path in step.reads(self.settings)},
+            **{name: marker.run if marker else "" for name, marker in before.items()},
         }
+
+
+def day_before(day: date) -> date:
+    """The day before a day."""
+    return day - timedelta(days=1)
+
+
+def content_hash(path: Path) -> str:
+    """Hash of a file's content, empty for a file that is not there."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def options(arguments: Arguments) -> tuple[str, ...]:
@@ -157,8 +194,8 @@ def options(arguments: Arguments) -> tuple[str, ...]:
     words: list[str] = []
     for name, value in arguments.items():
         if value is not None:
-            text = value.isoformat() if isinstance(value, datetime) else str(value)
-            words += [f"--{name.replace('_', '-')}", text]
+            text = value.isoformat() if isinstance(value, date) else str(value)
+            words += ["--date" if name == "day" else f"--{name.replace('_', '-')}", text]
     return tuple(words)
 
 

@@ -5,14 +5,14 @@ This is the only place that knows the order. A step is a verb of `endcap`, so ea
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 from feature_repo.settings import Settings
 from feature_repo.shop_calendar import ShopCalendar
 from feature_repo.stores.packed.opened import store_files, store_server
 
-Arguments = Mapping[str, str | int | float | datetime | None]
+Arguments = Mapping[str, str | int | float | date | datetime | None]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Choices:
     source: str = "complete_journey"
     scale: float | None = None
     model: str | None = None
+    day: date | None = None
+    override: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,16 @@ class Step:
         distributions whose version shapes the outputs
     server
         the server that it fills besides: filled for one, it is to be done again for another
+    scope
+        what the step is done for: its marker lies in the folder of that name, none for the whole installation
+    reads
+        files that it reads whose content counts, not who wrote them when
+    daily
+        whether it goes on from what it left the day before, and is done again when that is
+    pinned
+        whether what it left holds when the steps before it are done again
+    refusal
+        asked when it is done: why nothing after it is to be done, None to go on
     """
 
     name: str
@@ -60,6 +72,15 @@ class Step:
     files: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     server: Callable[[Settings], str | None] = lambda _settings: None
+    scope: Callable[[Choices], str] = lambda _choices: ""
+    reads: Callable[[Settings], tuple[Path, ...]] = lambda _settings: ()
+    daily: bool = False
+    pinned: bool = False
+    refusal: Callable[[Settings, Choices], str | None] = lambda _settings, _choices: None
+
+    def marker(self, choices: Choices) -> str:
+        """Name of its marker."""
+        return "/".join(filter(None, (self.scope(choices), self.name)))
 
 
 def _cut(_: Settings, choices: Choices) -> Arguments:

@@ -6,7 +6,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,19 @@ class Instant(click.ParamType[datetime]):
                 f"{value!r} is no time; give one like 2017-12-04 or 2017-12-04T05:00:00+00:00", param, ctx
             )
         return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+class Day(click.ParamType[date]):
+    """A day of the shop, as its clocks have it: "2017-12-04"."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """Return the day."""
+        try:
+            return value if isinstance(value, date) else date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no day; give one like 2017-12-04", param, ctx)
 
 
 class Cuts(click.ParamType[tuple[int, ...]]):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from jobs.child import run_child, session_memory, stop
+from jobs.child import run_child, session_processes, stop
 
 STUBBORN = """
 import signal, subprocess, sys, time
@@ -29,6 +29,18 @@ def test_peak_memory_counts_the_child_and_its_children():
     assert finished.seconds > 0.6
 
 
+def test_cpu_time_counts_what_nobody_waits_for():
+    """A grandchild that works for .8 s of CPU and outlives its parent's interest counts, a sleeper does not."""
+    work = "import time\nwhile time.process_time() < 0.8: pass\ntime.sleep(0.6)"
+    orphan = (
+        f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {work!r}]); time.sleep(4)"
+    )
+    worked = run_child([sys.executable, "-c", orphan]).cpu_seconds
+    slept = run_child([sys.executable, "-c", "import time; time.sleep(1)"]).cpu_seconds
+    assert 0.8 < worked < 1.6
+    assert slept < 0.5
+
+
 def test_exit_code_and_signal_are_told():
     """A failure is its exit code, an end by signal its negative number."""
     assert run_child([sys.executable, "-c", "raise SystemExit(3)"]).code == 3
@@ -46,10 +58,10 @@ def test_stop_ends_even_what_ignores_interrupts_and_leaves_its_group():
     command = [sys.executable, "-c", STUBBORN]
     with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"up\n"
-        assert len(session_memory(process.pid)) == 2
+        assert len(session_processes(process.pid)) == 2
         stop(process, grace_s=0.2)
         deadline = time.monotonic() + 5
-        while session_memory(process.pid):
+        while session_processes(process.pid):
             assert time.monotonic() < deadline
             time.sleep(0.02)
     assert process.returncode == -9

@@ -1,0 +1,94 @@
+"""The verbs of logical dates: a day, several, and the steps that only a day has."""
+
+# ruff: noqa: D301 - click reads the backspace character in a help text as "keep these lines as they are"
+
+from datetime import date
+from typing import Any
+
+import click
+
+from feature_repo.settings import Settings
+from jobs.verbs import Day, Refused, heed_termination, to_stderr
+
+REFUSED = 3  # exit code of a day whose challenger the gate refuses: `current` did not move
+
+date_option = click.option(
+    "--date", "day", type=Day(), help="One logical date, after those that are in; else the whole."
+)
+day_option = click.option("--date", "day", type=Day(), required=True, help="The logical date, a local day.")
+source_options = (
+    click.option(
+        "--source", default="complete_journey", show_default=True, help="Where the data comes from."
+    ),
+    click.option("--scale", type=float, help="Size, for sources that can be of any size."),
+)
+
+
+class RefusedChallenger(Refused):
+    """The gate let a challenger not pass."""
+
+    exit_code = REFUSED
+
+
+def _daily() -> Any:
+    """The runner of days over this installation."""
+    from jobs.days.daily import Daily
+    from jobs.days.steps import DAY_STEPS
+    from jobs.pipeline import Pipeline
+    from jobs.source_days import changed_days
+
+    heed_termination()
+    pipeline = Pipeline(Settings.from_environment(), steps=DAY_STEPS)
+    return Daily(pipeline, changed_days, say=click.echo, head=to_stderr)
+
+
+@click.command()
+@day_option
+@source_options[0]
+@source_options[1]
+@click.option("--override", help="Release a challenger that the gate refuses; say why, for the record.")
+@click.option("--until", help="Stop after this step.")
+@click.option("--again", help="Do this step, and what depends on it, even if it is done.")
+def daily(day: date, until: str | None, again: str | None, **choices: Any) -> None:
+    """Take in one logical date, train, and let what passes the gate serve.
+
+    Exit code 3: the gate refused the challenger, and the champion goes on serving.
+
+    \b
+    Example:
+      endcap daily --date 2017-12-04
+      endcap daily --date 2017-12-04 --override "the new shop has opened"
+    """
+    from jobs.pipeline import RefusedError
+    from jobs.steps import Choices
+
+    try:
+        _daily().day(Choices(day=day, **choices), until=until, again=again)
+    except RefusedError as error:
+        raise RefusedChallenger(str(error)) from error
+
+
+@click.command()
+@click.option(
+    "--from", "first", type=Day(), required=True, help="First day, which follows those that are in."
+)
+@click.option("--to", "last", type=Day(), required=True, help="Last day, that day included.")
+@source_options[0]
+@source_options[1]
+@click.option(
+    "--every-model", is_flag=True, help="Train and judge a model of each day, not of the last alone."
+)
+def backfill(first: date, last: date, every_model: bool, **choices: Any) -> None:
+    """Take in several days anew, one after the other, and train on the last.
+
+    \b
+    Example:
+      endcap backfill --from 2017-12-04 --to 2017-12-17
+    """
+    from jobs.pipeline import RefusedError
+    from jobs.steps import Choices
+
+    try:
+        _daily().backfill(Choices(**choices), first, last, every_model=every_model)
+    except RefusedError as error:
+        raise RefusedChallenger(str(error)) from error
