@@ -15,7 +15,7 @@ import click
 from feature_repo.settings import Settings
 from jobs.days.cli import backfill, daily, date_option, day_option
 from jobs.experiments.cli import experiment, export_logs, replay, rollout
-from jobs.verbs import TASKS, Cuts, Day, Instant, Names, Refused, Verbs, heed_termination, to_stderr
+from jobs.verbs import TASKS, Cuts, Instant, Names, Refused, Verbs, heed_termination, to_stderr
 
 cut_option = click.option(
     "--cut",

@@ -30,7 +30,7 @@ def test_peak_memory_counts_the_child_and_its_children():
 
 
 def test_cpu_time_counts_what_nobody_waits_for():
-    """A grandchild that works for .8 s of CPU and outlives its parent's interest counts, a sleeper does not."""
+    """A grandchild that works for .8 s of CPU, its parent never asking, counts; a sleeper does not."""
     work = "import time\nwhile time.process_time() < 0.8: pass\ntime.sleep(0.6)"
     orphan = (
         f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {work!r}]); time.sleep(4)"
