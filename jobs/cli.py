@@ -7,6 +7,7 @@ one line with what to do next; `endcap --debug VERB` shows where it came from.
 # ruff: noqa: D301 - click reads the backspace character in a help text as "keep these lines as they are"
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import click
 from feature_repo.settings import Settings
 from jobs.days.cli import backfill, daily, date_option, day_option
 from jobs.experiments.cli import experiment, export_logs, replay, rollout
-from jobs.verbs import TASKS, Cuts, Instant, Names, Refused, Verbs, heed_termination, to_stderr
+from jobs.verbs import TASKS, Cuts, Day, Instant, Names, Refused, Verbs, heed_termination, to_stderr
 
 cut_option = click.option(
     "--cut",
@@ -295,17 +296,19 @@ def run(until: str | None, again: str | None, **choices: Any) -> None:
 
 @endcap.command()
 @cut_option
-def status(cut: int) -> None:
+@click.option("--date", "day", type=Day(), help="The steps of this day; by default, of the newest.")
+def status(cut: int, day: date | None) -> None:
     """Show which steps are done and what is in use.
 
     \b
     Example:
       endcap status
+      endcap status --date 2017-12-04
     """
     from jobs.status import lines
     from jobs.steps import Choices
 
-    click.echo("\n".join(lines(Settings.from_environment(), Choices(cut=cut))))
+    click.echo("\n".join(lines(Settings.from_environment(), Choices(cut=cut), day)))
 
 
 @endcap.command()

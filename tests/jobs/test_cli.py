@@ -22,9 +22,11 @@ from feature_repo.settings import Settings, SettingsError
 from feature_repo.shop_calendar import ShopCalendar
 from jobs.cli import endcap
 from jobs.source_code import module_file
+from jobs.days.steps import DAY_STEPS
 from jobs.steps import STEPS, Choices
 from jobs.verbs import Instant
 
+DAY = date(2017, 12, 4)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -116,14 +118,29 @@ def test_help_imports_nothing_heavy():
     assert loaded & heavy == set()
 
 
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
-def test_table_verb_and_module_agree(step, tmp_path):
-    """A step's arguments are the options of its verb and the parameters of its module's `run`."""
-    settings = Settings(state=tmp_path, reports=tmp_path)
+@pytest.mark.parametrize("name", sorted({step.name for step in (*STEPS, *DAY_STEPS)}))
+def test_a_verb_has_no_option_that_no_step_takes(name, tmp_path):
+    """Over both tables, of the whole and of a day; --date chooses the table."""
+    settings = with_calendar(tmp_path)
+    steps = [step for step in (*STEPS, *DAY_STEPS) if step.name == name]
+    taken = {key for step in steps for key in step.arguments(settings, Choices(day=DAY))}
+    assert {option.name for option in endcap.commands[name].params} <= {*taken, "day"}
+
+
+def with_calendar(folder):
+    """Settings of an installation that has nothing but its weeks."""
+    settings = Settings(state=folder, reports=folder)
     settings.shop_calendar.parent.mkdir()
     ShopCalendar("America/New_York", date(2016, 12, 26)).save(settings.shop_calendar)
-    arguments = step.arguments(settings, Choices())
-    assert {option.name for option in endcap.commands[step.name].params} == set(arguments)
+    return settings
+
+
+@pytest.mark.parametrize("step", (*STEPS, *DAY_STEPS), ids=lambda step: f"{step.name} {step.module}")
+def test_table_verb_and_module_agree(step, tmp_path):
+    """A step's arguments are the options of its verb and the parameters of its module's `run`."""
+    settings = with_calendar(tmp_path)
+    arguments = step.arguments(settings, Choices(day=DAY))
+    assert {option.name for option in endcap.commands[step.name].params} >= set(arguments)
     tree = ast.parse(module_file(step.module).read_text())
     run = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "run")
     parameters = [argument.arg for argument in run.args.args + run.args.kwonlyargs]
@@ -195,8 +212,8 @@ def test_interrupt_that_a_library_turned_into_an_error_is_still_one(call, monkey
 def test_status_of_an_empty_installation(call):
     """Before the first run every step is to do, no release is in use and nobody is at work."""
     lines = call("status").output.splitlines()
-    assert [line.split()[0] for line in lines[1:-2]] == [step.name for step in STEPS]
-    assert all("to do" in line for line in lines[1:-2])
+    assert [line.split()[0] for line in lines[2:-2]] == [step.name for step in STEPS]
+    assert all("to do" in line for line in lines[2:-2])
     assert lines[-2].endswith("none yet; run: endcap run")
     assert lines[-1].endswith("nobody")
 
