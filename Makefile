@@ -42,6 +42,10 @@ bench-serving: setup ## Measure and draw served requests and events, and kill th
 bench-quality: setup ## Measure quality beside well-known recommenders over three cuts (trains each)
 	@$(BIN)/endcap bench-quality
 
+.PHONY: bench-daily
+bench-daily: setup ## Play 14 days of December: ingest, train, gate and switch each, measured on the next
+	@$(BIN)/endcap bench-daily
+
 .PHONY: serve
 serve: setup ## Answer requests on http://127.0.0.1:3000 with the current release
 	@$(BIN)/endcap serve

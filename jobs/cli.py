@@ -385,6 +385,26 @@ def bench_ablations(cut: int, only: tuple[str, ...]) -> None:
     AblationBench(Settings.from_environment(), say=click.echo, head=to_stderr).run(cut, only)
 
 
+@endcap.command("bench-daily")
+@click.option("--first", type=Day(), default="2017-12-04", show_default=True, help="First day to be played.")
+@click.option("--days", type=click.IntRange(min=2), default=14, show_default=True, help="How many days.")
+@source_option
+@scale_option
+def bench_daily(first: date, days: int, **choices: Any) -> None:
+    """Play days in a row: take in, train, judge and switch each, and measure it on the next.
+
+    \b
+    Example:
+      endcap bench-daily --first 2017-12-04 --days 14
+    """
+    from jobs.benches.daily import DailyBench
+    from jobs.steps import Choices
+
+    heed_termination()
+    bench = DailyBench(Settings.from_environment(), say=click.echo, head=to_stderr)
+    bench.run(first, days, Choices(**choices))
+
+
 @endcap.command("bench-cpu-curve")
 @cut_option
 def bench_cpu_curve(cut: int) -> None:
@@ -411,7 +431,7 @@ def _run_step(name: str, arguments: dict[str, Any]) -> None:
     settings, day = Settings.from_environment(), arguments.pop("day", None)
     steps, result_file = DAY_STEPS if day else STEPS, click.get_current_context().obj
     if day:
-        arguments = arguments_by_hand(settings, name, day, arguments)
+        arguments = dict(arguments_by_hand(settings, name, day, arguments))
     elif "champion" in arguments:
         del arguments["champion"]
     if result_file is None:

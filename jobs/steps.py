@@ -23,6 +23,7 @@ class Choices:
     source: str = "complete_journey"
     scale: float | None = None
     model: str | None = None
+    data_until: date | None = None  # what the full ingest ends with
     day: date | None = None
     override: str | None = None
 

@@ -21,8 +21,8 @@ import jobs.pipeline
 from feature_repo.settings import Settings, SettingsError
 from feature_repo.shop_calendar import ShopCalendar
 from jobs.cli import endcap
-from jobs.source_code import module_file
 from jobs.days.steps import DAY_STEPS
+from jobs.source_code import module_file
 from jobs.steps import STEPS, Choices
 from jobs.verbs import Instant
 
@@ -135,7 +135,7 @@ def with_calendar(folder):
     return settings
 
 
-@pytest.mark.parametrize("step", (*STEPS, *DAY_STEPS), ids=lambda step: f"{step.name} {step.module}")
+@pytest.mark.parametrize("step", [*STEPS, *DAY_STEPS], ids=lambda step: f"{step.name} {step.module}")
 def test_table_verb_and_module_agree(step, tmp_path):
     """A step's arguments are the options of its verb and the parameters of its module's `run`."""
     settings = with_calendar(tmp_path)
