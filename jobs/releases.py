@@ -17,6 +17,7 @@ from bentos.current_release import current_tag, fallbacks, set_current
 from bentos.release import MODEL_NAME, ReleaseError, read_manifest, stored_model
 from feature_repo.settings import Settings
 
+UNREADABLE = "cannot be read"
 SHOWN = (("all", "recall@10"), ("discover", "recall@10"))
 
 
@@ -51,7 +52,7 @@ def stored(settings: Settings) -> list[Stored]:
 
 
 def marked(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """What releases are to this installation, by tag: current, fallback, in an experiment."""
+    """What releases are to this installation, by tag: current, fallback, in an experiment, replayed."""
     found: dict[str, tuple[str, ...]] = {}
     with suppress(ReleaseError):  # none is current; arms name theirs all the same
         found[current_tag(settings)] = ("current",)
@@ -59,6 +60,9 @@ def marked(settings: Settings) -> dict[str, tuple[str, ...]]:
             found[tag] = ("fallback",)
     for tag in releases_of(experiments_in_force(settings)):
         found[tag] = (*found.get(tag, ()), "in an experiment")
+    for path in sorted((settings.state / "replays").glob("*/current")):
+        tag = path.read_text().strip()
+        found[tag] = (*found.get(tag, ()), f"replayed as {path.parent.name}")
     return found
 
 
@@ -71,7 +75,7 @@ def told(model: Any, marks: tuple[str, ...]) -> Stored:
         manifest = read_manifest(folder)
     except ReleaseError:
         nothing = (None,) * len(SHOWN)
-        return Stored(str(model.tag), created, "?", "?", nothing, size, (*marks, "cannot be read"))
+        return Stored(str(model.tag), created, "?", "?", nothing, size, (*marks, UNREADABLE))
     return Stored(
         tag=str(model.tag),
         created=created,
@@ -113,10 +117,13 @@ def table(found: Sequence[Stored]) -> str:
 
 
 def prune(settings: Settings, keep: int) -> list[str]:
-    """Delete all but the newest `keep` releases and those that are in use or could be; their tags."""
+    """Delete all but the newest `keep` releases and those that are in use or could be; their tags.
+
+    One that cannot be read is of no use and counts as any other.
+    """
     import bentoml
 
-    spare = [each.tag for each in stored(settings)[keep:] if not each.marks]
+    spare = [each.tag for each in stored(settings)[keep:] if not {*each.marks} - {UNREADABLE}]
     for tag in spare:
         bentoml.models.delete(tag)
     return spare

@@ -1,11 +1,12 @@
 """Let the day's release serve: load it, answer real shoppers from the online store, then move `current`.
 
 In: state/days/D/tag, the model store, the online store. Out: the pointer, moved in one rename; a running
-service follows it without dropping a request. What cannot answer is not switched to.
+service follows it without dropping a request. What cannot answer is not switched to. Of old releases a month's stay.
 
     endcap switch --date 2017-12-04
 """
 
+import sys
 from datetime import date, datetime, timedelta
 from statistics import median
 
@@ -17,9 +18,11 @@ from bentos.recommend import recommend
 from bentos.release import Release, load_stored, stored_model
 from feature_repo.settings import Settings
 from jobs.days.publish import tag_of
+from jobs.releases import prune
 from jobs.result import Result
 
 SHOPPERS, SLOTS = 50, 10
+KEEP = 30  # releases that stay, beside those in use: a month's
 
 
 class WarmUpError(RuntimeError):
@@ -35,6 +38,8 @@ def run(settings: Settings, day: date) -> Result:
     before = settings.current_release.read_text().strip() if settings.current_release.is_file() else ""
     if before != tag:
         set_current(settings, tag, why=f"daily {day}")
+    for old in prune(settings, KEEP):
+        print(f"  deleted {old}", file=sys.stderr)  # noqa: T201
     detail = f"current -> {tag}, warm at {median(times):.1f} ms an answer"
     return Result("switch", len(times), "answers", settings.current_release, detail=detail)
 

@@ -9,6 +9,7 @@ import bentoml
 import pytest
 
 from bentos.current_release import set_current
+from bentos.release import ReleaseError
 from feature_repo.settings import Settings
 from jobs.releases import marked, prune, stored, table
 
@@ -57,6 +58,29 @@ def test_old_releases_are_deleted_but_for_those_in_use(deleted, settings):
     assert marked(settings) == {"r:4": ("current",), "r:3": ("fallback",), "r:2": ("in an experiment",)}
     assert prune(settings, 2) == ["r:5", "r:1", "r:0"]
     assert deleted == ["r:5", "r:1", "r:0"]
+
+
+def test_a_replayed_release_stays(deleted, settings):
+    """A replay goes on with the release that it began with."""
+    path = settings.state / "replays" / "engine" / "current"
+    path.parent.mkdir(parents=True)
+    path.write_text("r:1\n")
+    assert marked(settings)["r:1"] == ("replayed as engine",)
+    assert prune(settings, 2) == ["r:5", "r:4", "r:3", "r:0"]
+
+
+def test_a_damaged_release_is_deleted_when_it_is_old(deleted, settings, monkeypatch):
+    """It cannot serve, so nothing but being current keeps it."""
+
+    def damaged(_):
+        raise ReleaseError("damaged")
+
+    monkeypatch.setattr("jobs.releases.read_manifest", damaged)
+    set_current(settings, "r:0")
+    assert prune(settings, 5) == ["r:1"]
+    assert [each.tag for each in stored(settings) if "cannot be read" in each.marks] == [
+        f"r:{n}" for n in range(7, -1, -1)
+    ]
 
 
 def test_an_arms_release_stays_where_none_is_current(deleted, settings):
