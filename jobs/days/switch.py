@@ -1,7 +1,8 @@
 """Let the day's release serve: load it, answer real shoppers from the online store, then move `current`.
 
 In: state/days/D/tag, the model store, the online store. Out: the pointer, moved in one rename; a running
-service follows it without dropping a request. What cannot answer is not switched to. Of old releases a month's stay.
+service follows it without dropping a request. What cannot answer is not switched to. Of old releases a
+month's stay.
 
     endcap switch --date 2017-12-04
 """

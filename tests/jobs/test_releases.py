@@ -60,7 +60,8 @@ def test_old_releases_are_deleted_but_for_those_in_use(deleted, settings):
     assert deleted == ["r:5", "r:1", "r:0"]
 
 
-def test_a_replayed_release_stays(deleted, settings):
+@pytest.mark.usefixtures("deleted")
+def test_a_replayed_release_stays(settings):
     """A replay goes on with the release that it began with."""
     path = settings.state / "replays" / "engine" / "current"
     path.parent.mkdir(parents=True)
@@ -69,7 +70,8 @@ def test_a_replayed_release_stays(deleted, settings):
     assert prune(settings, 2) == ["r:5", "r:4", "r:3", "r:0"]
 
 
-def test_a_damaged_release_is_deleted_when_it_is_old(deleted, settings, monkeypatch):
+@pytest.mark.usefixtures("deleted")
+def test_a_damaged_release_is_deleted_when_it_is_old(settings, monkeypatch):
     """It cannot serve, so nothing but being current keeps it."""
 
     def damaged(_):
