@@ -388,9 +388,12 @@ def bench_ablations(cut: int, only: tuple[str, ...]) -> None:
 @endcap.command("bench-daily")
 @click.option("--first", type=Day(), default="2017-12-04", show_default=True, help="First day to be played.")
 @click.option("--days", type=click.IntRange(min=2), default=14, show_default=True, help="How many days.")
+@click.option(
+    "--kills", type=click.IntRange(min=0), default=0, show_default=True, help="Kill two days so often, too."
+)
 @source_option
 @scale_option
-def bench_daily(first: date, days: int, **choices: Any) -> None:
+def bench_daily(first: date, days: int, kills: int, **choices: Any) -> None:
     """Play days in a row: take in, train, judge and switch each, and measure it on the next.
 
     \b
@@ -402,7 +405,7 @@ def bench_daily(first: date, days: int, **choices: Any) -> None:
 
     heed_termination()
     bench = DailyBench(Settings.from_environment(), say=click.echo, head=to_stderr)
-    bench.run(first, days, Choices(**choices))
+    bench.run(first, days, Choices(**choices), kills=kills)
 
 
 @endcap.command("bench-cpu-curve")

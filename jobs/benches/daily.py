@@ -9,8 +9,9 @@ is kept in state/bench-daily, a state folder of its own with a model store of it
 
 import json
 import os
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -50,10 +51,13 @@ class DailyBench:
         state = self.settings.state / "bench-daily"
         return replace(self.settings, state=state, reports=state / "reports")
 
-    def run(self, first: date, days: int, choices: Choices) -> Path:
-        """Play the days, measure each on the next, write the report; the path of the picture."""
+    def run(self, first: date, days: int, choices: Choices, *, kills: int = 0) -> Path:
+        """Play the days, measure each on the next, write the report; the path of the picture.
+
+        With `kills` the first two days are then played again, killed so often, and held against a quiet run.
+        """
         from jobs.bench import write
-        from jobs.benches import daily_plot
+        from jobs.benches import daily_plot, day_kills
 
         os.environ["BENTOML_HOME"] = str(self.own.state / "bentoml")
         self.base(first, choices)
@@ -62,27 +66,36 @@ class DailyBench:
             self.play(day, choices)
         self.daily().day(replace(choices, day=every[-1] + timedelta(days=1)), until="ingest")
         found = [*self.quality(every), *self.costs(every)]
+        if kills:
+            found += day_kills.records(self.kept, every[:2], choices, kills, self.head)
         path = write(self.settings, "daily", found)
         self.say(f"{len(found)} figures in {path}")
         picture = daily_plot.write(self.settings.reports, found)
         self.say(f"drawn in {picture}")
         return picture
 
+    @property
+    def kept(self) -> Settings:
+        """Settings of the copy of the base as it was before the first day."""
+        return replace(self.own, state=self.settings.state / "bench-daily-base")
+
     def base(self, first: date, choices: Choices) -> None:
-        """Everything up to the day before the first, in full."""
-        steps = tuple(step_named(name) for name in BASE)
+        """Everything up to the day before the first in full, and the week's training that it goes on from."""
+        if days_in(self.own):
+            return
         until = day_before(first)
-        pipeline = Pipeline(self.own, steps=steps)
-        if not days_in(self.own):
-            pipeline.run(
-                replace(choices, data_until=until), say=self.say, head=self.head, until="apply", notes=False
-            )
-            cut = ShopCalendar.load(self.own.shop_calendar).whole_weeks(
-                ShopCalendar.load(self.own.shop_calendar).day_end(until)
-            )
-            pipeline.run(
-                replace(choices, data_until=until, cut=cut), say=self.say, head=self.head, notes=False
-            )
+        choices = replace(choices, data_until=until)
+        self._full(BASE[:-1], choices)
+        calendar = ShopCalendar.load(self.own.shop_calendar)
+        self._full(BASE, replace(choices, cut=calendar.whole_weeks(calendar.day_end(until))))
+        self._full((*BASE[:-1], "train"), replace(choices, cut=base_cut(self.own, first)))
+        shutil.rmtree(self.kept.state, ignore_errors=True)
+        shutil.copytree(self.own.state, self.kept.state)
+
+    def _full(self, names: Sequence[str], choices: Choices) -> None:
+        """Some steps of the full pipeline."""
+        pipeline = Pipeline(self.own, steps=tuple(step_named(name) for name in names))
+        pipeline.run(choices, say=self.say, head=self.head, notes=False)
 
     def daily(self) -> Daily:
         """The runner of days over the bench's state."""
