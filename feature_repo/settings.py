@@ -77,8 +77,16 @@ class Settings:
         )
 
     def table(self, name: str) -> Path:
-        """Parquet file of a table of the data contract."""
-        return self.state / "tables" / f"{name}.parquet"
+        """Parquet file that a full ingest writes of a table of the data contract: the table's first part."""
+        return self.state / "tables" / name / "base.parquet"
+
+    def table_part(self, name: str, day: date) -> Path:
+        """Parquet file of the rows of one local day, which stands beside the first part."""
+        return self.table(name).with_name(f"{day.isoformat()}.parquet")
+
+    def table_parts(self, name: str) -> str:
+        """All parts of a table, as DuckDB and Spark read them."""
+        return all_parts(self.table(name))
 
     @property
     def dataset(self) -> str:
@@ -152,6 +160,11 @@ class Settings:
     def rules_file(self) -> Path:
         """An operator's business rules, which override those of the release while the file is there."""
         return self.state / "rules.yaml"
+
+
+def all_parts(part: Path) -> str:
+    """Pattern of all parts of the table that has a part."""
+    return str(part.with_name("*.parquet"))
 
 
 def project_root(folder: Path) -> Path:

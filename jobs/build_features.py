@@ -41,14 +41,14 @@ def read_table(spark: Any, settings: Settings, name: str) -> Any:
     path = settings.table(name)
     if not path.exists():
         raise FileNotFoundError(f"No {name} in {path}; run `endcap ingest`")
-    return spark.read.parquet(str(path))
+    return spark.read.parquet(settings.table_parts(name))
 
 
 def read_promotions(spark: Any, settings: Settings) -> Any:
     """Promotions; none where a shop has no such table."""
     if not settings.table("promotions").exists():
         return spark.createDataFrame([], PROMOTION_SCHEMA)
-    return spark.read.parquet(str(settings.table("promotions")))
+    return spark.read.parquet(settings.table_parts("promotions"))
 
 
 def write_feature_table(rows: Any, folder: Path, created: datetime, parts: int) -> None:

@@ -52,6 +52,7 @@ def endcap(context: click.Context, /, *, with_parent: bool, result_file: Path | 
 @endcap.command()
 @source_option
 @scale_option
+@click.option("--until", type=Day(), help="Leave out what happened after this local day.")
 @date_option
 def ingest(**arguments: Any) -> None:
     """Bring a shop's data into the canonical tables.
@@ -59,6 +60,7 @@ def ingest(**arguments: Any) -> None:
     \b
     Example:
       endcap ingest --source complete_journey
+      endcap ingest --until 2017-12-03
       endcap ingest --date 2017-12-04
     """
     _run_step("ingest", arguments)
@@ -276,6 +278,7 @@ def recommend(user: str, k: int, task: str, url: str) -> None:
 @source_option
 @scale_option
 @model_option
+@click.option("--data-until", type=Day(), help="Leave out what happened after this local day.")
 @click.option("--until", help="Stop after this step.")
 @click.option("--again", help="Do this step, and what depends on it, even if it is done.")
 def run(until: str | None, again: str | None, **choices: Any) -> None:

@@ -53,7 +53,7 @@ def typical_user(settings: Settings, cut: int) -> tuple[str, int]:
     rows = duckdb.execute(
         "select user_id, count(distinct basket_id) as baskets from read_parquet($1)"
         " where quantity > 0 and event_timestamp < $2 group by user_id order by baskets, user_id",
-        [str(settings.table("transactions")), end],
+        [settings.table_parts("transactions"), end],
     ).fetchall()
     if not rows:
         raise ValueError(f"No purchases before {end:%Y-%m-%d} (cut {cut}); choose a later cut")

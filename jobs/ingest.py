@@ -1,8 +1,8 @@
 """Bring a shop's raw data to the tables of `feature_repo/tables.py`: `endcap ingest --source NAME`.
 
-In: a source (jobs/sources). Out, in state/tables: transactions, items, users and promotions as Parquet
-(microseconds, UTC), calendar.json, and ingest.json, written last: without it the tables
-are not whole.
+In: a source (jobs/sources). Out, in state/tables: a folder for each of transactions, items, users and
+promotions with one part, base.parquet (microseconds, UTC), calendar.json, and ingest.json, written last:
+without it the tables are not whole. Parts of single days (jobs/ingest_day.py) go.
 
 Nothing is dropped silently: every row that is not written as it came is counted under a reason
 (jobs/row_rules.py). Two things are wrong with a table rather than a row and end the ingest with an
@@ -13,7 +13,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -38,20 +38,30 @@ SORTED_BY = {
 }
 
 
-def run(settings: Settings, source: str = "complete_journey", scale: float | None = None) -> Result:
-    """Ingest the named source; `scale`: share of a recording's households, factor of the synthetic shop."""
-    summary = ingest(open_source(source, scale), settings)
+def run(
+    settings: Settings,
+    source: str = "complete_journey",
+    scale: float | None = None,
+    until: date | None = None,
+) -> Result:
+    """Ingest the named source; `scale`: share of a recording's households, factor of the synthetic shop.
+
+    With `until`, nothing of what happened after that local day.
+    """
+    summary = ingest(open_source(source, scale), settings, until=until)
     return Result(
         step="ingest",
         rows=summary.table("transactions").written,
         unit="transactions",
-        where=settings.table("transactions").parent,
+        where=settings.state / "tables",
         detail=f"{summary.first[:10]} to {summary.last[:10]}",
         notes=summary.lines,
     )
 
 
-def ingest(source: Source, settings: Settings, *, now: datetime | None = None) -> Summary:
+def ingest(
+    source: Source, settings: Settings, *, until: date | None = None, now: datetime | None = None
+) -> Summary:
     """Check, correct and write all tables of `source`; what stood there before stays until all is written.
 
     Parameters
@@ -60,24 +70,29 @@ def ingest(source: Source, settings: Settings, *, now: datetime | None = None) -
         Where raw relations come from.
     settings
         Where the tables go, and how many threads may be used.
+    until
+        Last local day that is taken in; what came after is left out, and counted. Default: all.
     now
         Time-zone-aware instant; transactions more than a day later are refused. Default: the clock.
     """
     latest = ((now or datetime.now(UTC)) + timedelta(days=1)).isoformat()
-    folder = settings.table("transactions").parent
-    with _aside(folder) as aside, _warehouse(settings, aside) as con:
-        intake = take_all(con, source.relations(con), latest)
-        for name, order in SORTED_BY.items():
-            _write(con, TABLES[name], order, aside / f"{name}.parquet")
-        summary = Summary(source.name, source.recorded, source.calendar, *_period(con), intake.summaries())
+    folder = settings.state / "tables"
+    with aside_in(folder) as aside, warehouse(settings, aside) as con:
+        end = source.calendar.day_end(until) if until else None
+        intake = take_all(con, source.relations(con), latest, end=end)
+        for name in SORTED_BY:
+            write_table(con, TABLES[name], aside / f"{name}.parquet")
+        summary = Summary(
+            source.name, source.recorded, source.calendar, *_period(con), intake.summaries(), until
+        )
         source.calendar.save(aside / settings.shop_calendar.name)
         (aside / MANIFEST).write_text(json.dumps(summary.record(), indent=1) + "\n")
-        _publish(aside, folder)
+        _publish(aside, settings)
     return summary
 
 
 @contextmanager
-def _aside(folder: Path) -> Iterator[Path]:
+def aside_in(folder: Path) -> Iterator[Path]:
     """Empty folder to write in, on the same file system; gone afterwards, whatever happens."""
     aside = folder / ".aside"
     shutil.rmtree(aside, ignore_errors=True)  # what an interrupted ingest left
@@ -89,7 +104,7 @@ def _aside(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _warehouse(settings: Settings, aside: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def warehouse(settings: Settings, aside: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """DuckDB in memory, in UTC, that spills into `aside`."""
     with duckdb.connect(config={"threads": settings.threads, "memory_limit": MEMORY}) as con:
         con.execute(f"SET temp_directory = {quoted(aside / 'spill')}; SET TimeZone = 'UTC'")
@@ -97,10 +112,11 @@ def _warehouse(settings: Settings, aside: Path) -> Iterator[duckdb.DuckDBPyConne
         yield con
 
 
-def _write(con: duckdb.DuckDBPyConnection, table: Table, order: str, path: Path) -> None:
+def write_table(con: duckdb.DuckDBPyConnection, table: Table, path: Path) -> None:
     """Sorted Parquet; JSON is written as plain text, which every reader takes for a string."""
     columns = ", ".join(f"{column.name}::VARCHAR AS {column.name}" if column.type == "JSON" else column.name
                         for column in table.columns)  # fmt: skip
+    order = SORTED_BY[table.name]
     con.execute(f"""COPY (SELECT {columns} FROM {table.name} ORDER BY {order}) TO {quoted(path)}
                     (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)""")
 
@@ -115,9 +131,15 @@ def _period(con: duckdb.DuckDBPyConnection) -> tuple[str, str]:
     return first, last
 
 
-def _publish(aside: Path, folder: Path) -> None:
+def _publish(aside: Path, settings: Settings) -> None:
     """Rename all files into place: the old manifest goes first and the new one comes last."""
+    folder = settings.state / "tables"
     (folder / MANIFEST).unlink(missing_ok=True)
-    for path in sorted(aside.iterdir(), key=lambda path: path.name == MANIFEST):
-        if path.is_file():
-            path.replace(folder / path.name)
+    for name in SORTED_BY:
+        base = settings.table(name)
+        base.parent.mkdir(exist_ok=True)
+        for part in set(base.parent.iterdir()) - {base}:
+            part.unlink()
+        (aside / f"{name}.parquet").replace(base)
+    for name in (settings.shop_calendar.name, MANIFEST):
+        (aside / name).replace(folder / name)

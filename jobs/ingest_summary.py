@@ -5,6 +5,7 @@ For every table: read - refused - left out - merged + added = written. `changed`
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import Any
 
 from feature_repo.shop_calendar import ShopCalendar
@@ -57,6 +58,7 @@ class Summary:
     first: str
     last: str
     tables: tuple[TableSummary, ...]
+    until: date | None = None  # the last day that was asked for
 
     def table(self, name: str) -> TableSummary:
         """Summary of one table."""
@@ -76,6 +78,7 @@ class Summary:
         return {
             "source": self.source,
             "recorded": self.recorded,
+            "until": self.until.isoformat() if self.until else None,
             "first": self.first,
             "last": self.last,
             "weeks": {"timezone": self.calendar.timezone, "first_day": self.calendar.first_day.isoformat()},

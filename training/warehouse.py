@@ -22,7 +22,7 @@ class Warehouse:
         self.connection = duckdb.connect(config={"threads": str(settings.threads), "memory_limit": "2GB"})
         self.connection.execute("SET TimeZone = 'UTC'")
         for name in ("transactions", "items"):
-            path = str(settings.table(name)).replace("'", "''")
+            path = settings.table_parts(name).replace("'", "''")
             self.connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{path}')")
 
     def frame(self, query: str, parameters: list[object]) -> pd.DataFrame:

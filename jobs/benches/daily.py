@@ -23,7 +23,7 @@ from feature_repo.shop_calendar import ShopCalendar
 from jobs.days.champion import champion_file
 from jobs.days.daily import Daily, days_between, days_in
 from jobs.days.publish import tag_of
-from jobs.days.steps import DAY_STEPS
+from jobs.days.steps import DAY_STEPS, base_cut
 from jobs.markers import read_marker
 from jobs.pipeline import Pipeline, RefusedError, Say, day_before
 from jobs.source_days import changed_days

@@ -84,7 +84,7 @@ def entity_rows(settings: Settings, rows: int) -> Any:
         ORDER BY md5(user_id || epoch_us(event_timestamp)) LIMIT $2"""
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
-    found = connection.execute(query, [str(settings.table("transactions")), rows]).df()
+    found = connection.execute(query, [settings.table_parts("transactions"), rows]).df()
     if len(found) < rows:
         raise ValueError(f"The bench needs {rows} baskets and found {len(found)}; run `endcap ingest`")
     return found

@@ -242,7 +242,7 @@ def shoppers(settings: Settings, n: int) -> list[str]:
     query = """SELECT user_id, count(DISTINCT basket_id) FROM read_parquet($1)
                WHERE event_timestamp < (SELECT quantile_disc(event_timestamp, 0.5) FROM read_parquet($1))
                GROUP BY user_id ORDER BY user_id"""
-    rows = duckdb.execute(query, [str(settings.table("transactions"))]).fetchall()
+    rows = duckdb.execute(query, [settings.table_parts("transactions")]).fetchall()
     if not rows:
         raise ValueError("No shoppers to ask for; run `endcap ingest`")
     baskets = np.array([count for _, count in rows], dtype=np.float64)

@@ -95,7 +95,7 @@ DAY_STEPS = (
     Step(
         name="ingest",
         module="jobs.ingest_day",
-        outputs=lambda s, c: (s.table("transactions") / f"{day_of(c)}.parquet",),
+        outputs=lambda s, c: (s.table_part("transactions", day_of(c)),),
         arguments=_source,
         scope=_scope,
     ),
@@ -109,7 +109,7 @@ DAY_STEPS = (
         scope=_scope,
         daily=True,
     ),
-    replace(step_named("embed-items"), after=(), reads=lambda s: (s.table("items") / "base.parquet",)),
+    replace(step_named("embed-items"), after=(), reads=lambda s: (s.table("items"),)),
     step_named("apply"),
     Step(
         name="materialize",

@@ -15,7 +15,7 @@ from scipy.stats import binomtest, norm
 
 from bentos.assignment import place
 from bentos.experiments import METRICS
-from feature_repo.settings import Settings
+from feature_repo.settings import Settings, all_parts
 from feature_repo.stores.packed.instants import time_of
 from jobs.experiments.history import History, history
 from jobs.experiments.planning import BASKETS
@@ -79,6 +79,6 @@ def run(settings: Settings, *, experiments: int, days: int) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"No transactions in {path}; run `endcap ingest`")
     query = "select epoch_us(max(event_timestamp)) from read_parquet($1)"
-    (newest,) = duckdb.execute(query, [str(path)]).fetchone() or (0,)
+    (newest,) = duckdb.execute(query, [all_parts(path)]).fetchone() or (0,)
     found = history(path, until=time_of(newest), days=days)
     return table([aa(found, metric, experiments) for metric in BASKETS])

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from bentos.experiments import METRICS, Experiment
-from feature_repo.settings import Settings
+from feature_repo.settings import Settings, all_parts
 from jobs.experiments import logs
 from jobs.experiments.analysis import analyse, log_records
 from jobs.experiments.attribution import rejected
@@ -73,7 +73,7 @@ def in_parquet(settings: Settings) -> dict[str, Any] | None:
         for name, schema in TABLES.items()
     }
     path = settings.table("transactions")
-    return {**tables, "transactions": con.read_parquet(str(path)) if path.is_file() else None}
+    return {**tables, "transactions": con.read_parquet(all_parts(path)) if path.is_file() else None}
 
 
 def in_bigquery(settings: Settings) -> dict[str, Any] | None:

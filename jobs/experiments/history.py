@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from feature_repo.settings import all_parts
 from jobs.experiments.outcomes import PRE
 from jobs.experiments.power import PlanError
 
@@ -59,7 +60,12 @@ def history(transactions: Path, *, until: datetime, days: int) -> History:
     since = until - timedelta(days=days)
     with duckdb.connect() as con:
         con.execute("set timezone = 'UTC'")
-        facts = {"transactions": str(transactions), "since": since, "before": since - PRE, "until": until}
+        facts = {
+            "transactions": all_parts(transactions),
+            "since": since,
+            "before": since - PRE,
+            "until": until,
+        }
         con.execute(f"create temp table lines as {LINES}", facts)
         per_user, per_day = con.execute(PER_USER).df(), con.execute(PER_DAY, {"since": since}).df()
     if per_user.empty:

@@ -50,7 +50,7 @@ def side_by_side(settings: Settings, experiment: Experiment) -> list[Record]:
         {
             "exposures": str(logs.table(settings, "exposures") / "part-*.parquet"),
             "slots": str(logs.table(settings, "slots") / "part-*.parquet"),
-            "transactions": str(settings.table("transactions")),
+            "transactions": settings.table_parts("transactions"),
             "experiment": experiment.name,
             "arms": len(experiment.arms),
         },

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from feature_repo.settings import all_parts
 from feature_repo.stores.packed.instants import time_of
 
 
@@ -46,7 +47,7 @@ def recorded_trips(transactions: Path, *, after: datetime, most: int | None = No
         " select user_id, basket_id, epoch_us(min(paid_at)) as paid_us, list(item_id order by item_id),"
         " list(paid order by item_id) from lines group by user_id, basket_id"
         " order by paid_us, user_id, basket_id limit $3",
-        [str(transactions), after, most if most is not None else 2**62],
+        [all_parts(transactions), after, most if most is not None else 2**62],
     ).fetchall()
     if not rows:
         raise NoTripsError(

@@ -108,6 +108,48 @@ def item_stats(
         *[F.coalesce(f"item_{kind}_share", F.lit(0.0)).alias(f"item_{kind}_share") for kind in KINDS],
         days_between(F.col("event_timestamp"), F.col("first_sale")).alias("item_age_days"),
     ).where(F.col("item_baskets_182d") > 0)
+    return described(rolled)
+
+
+def item_snapshot(
+    bought: DataFrame, promotions: DataFrame, ends: DataFrame, calendar: ShopCalendar
+) -> DataFrame:
+    """The same features as of the end of one week, the only row of `ends`, without the weeks before it.
+
+    `bought` are purchases with `week`: all of the longest span, and of each item the first ever.
+    """
+    (end,) = ends.collect()
+    now, span = F.lit(end["event_timestamp"]), {s: F.col("week") > end["week"] - WEEKS[s] for s in SPANS}
+    basket = F.struct("user_id", "basket_id")
+    sums = {"paid": "price_paid", "units": "quantity", "discounted": "discount"}
+    sold = bought.groupBy("item_id").agg(
+        *[F.count_distinct(F.when(span[s], basket)).alias(f"item_baskets_{s}") for s in SPANS],
+        *[
+            F.coalesce(F.sum(F.when(span[s], F.col(column))), F.lit(0)).alias(f"{output}_{s}")
+            for output, column in sums.items()
+            for s in ("91d", "182d")
+        ],
+        days_between(now, F.min("event_timestamp")).alias("item_age_days"),
+    )
+    buyers = (
+        bought.where(span["91d"])
+        .groupBy("item_id", "user_id")
+        .agg(F.count_distinct("basket_id").alias("baskets"))
+        .groupBy("item_id")
+        .agg(
+            F.count(F.lit(1)).alias("item_users_91d"),
+            F.count(F.when(F.col("baskets") > 1, F.lit(1))).alias("repeats"),
+        )
+    )
+    shown = exposure(promotions, ends, calendar).drop("event_timestamp", "week")
+    rolled = sold.where(F.col("item_baskets_182d") > 0).join(buyers, "item_id", "left")
+    rolled = rolled.join(F.broadcast(shown), "item_id", "left").withColumn("event_timestamp", now)
+    shares = [f"item_{kind}_share" for kind in KINDS]
+    return described(rolled.fillna(0, ["item_users_91d", "repeats"]).fillna(0.0, shares))
+
+
+def described(rolled: DataFrame) -> DataFrame:
+    """Features from sums over the spans."""
     paid, discount = F.col("paid_91d"), F.col("discounted_91d")
     recent = F.when(F.col("units_91d") > 0, paid / F.col("units_91d"))
     return rolled.select(

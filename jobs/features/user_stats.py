@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F  # noqa: N812 - the name that Spark users know
 
-from jobs.features.windows import distinct_changes, rolling_sums, running
+from jobs.features.windows import WEEKS, distinct_changes, rolling_sums, running
 
 SPANS = ("7d", "28d", "91d")
 DISTINCT = {"baskets": "basket_id", "items": "item_id"}  # counted once a window; a basket may span a week end
@@ -13,14 +13,15 @@ DAY = 86_400.0
 MICROSECONDS = 1e6
 
 
+def slot_of(slots: Sequence[str]) -> Column:
+    """Place of a line's department among the slots, the last one for all others."""
+    places = [F.when(F.col("category_1") == name, F.lit(place)) for place, name in enumerate(slots)]
+    return F.coalesce(*places, F.lit(len(slots) - 1))
+
+
 def weekly_sums(bought: DataFrame, slots: Sequence[str]) -> DataFrame:
     """What each shopper did in each week: (user_id, week), money, times, lines per department slot."""
-    other = len(slots) - 1
-    slot = F.coalesce(
-        *[F.when(F.col("category_1") == name, F.lit(place)) for place, name in enumerate(slots)],
-        F.lit(other),
-    )
-    placed = bought.withColumn("slot", slot)
+    placed = bought.withColumn("slot", slot_of(slots))
     return placed.groupBy("user_id", "week").agg(
         F.sum("price_paid").alias("spend"),
         F.sum("discount").alias("discount"),
@@ -84,6 +85,44 @@ def user_stats(bought: DataFrame, ends: DataFrame, slots: Sequence[str], width: 
         days_between(F.col("event_timestamp"), F.max("last").over(so_far)).alias("user_recency_days"),
         days_between(F.col("event_timestamp"), F.col("first_ever")).alias("user_tenure_days"),
     )
+    return described(rolled, slots, width)
+
+
+def user_snapshot(bought: DataFrame, end: Column, week: int, slots: Sequence[str], width: int) -> DataFrame:
+    """The same features as of the end of one `week`, without the weeks before it.
+
+    `bought` are purchases with `week` and `category_1`: all of the longest span, and of each shopper the
+    first and the last ever.
+    """
+    span = {name: F.col("week") > week - WEEKS[name] for name in SPANS}
+    recent = span["91d"]
+    rolled = (
+        bought.withColumn("slot", slot_of(slots))
+        .groupBy("user_id")
+        .agg(
+            *[
+                F.coalesce(F.sum(F.when(span[s], F.col("price_paid"))), F.lit(0)).alias(f"user_spend_{s}")
+                for s in SPANS
+            ],
+            *[
+                F.count_distinct(F.when(span[s], F.col(thing))).alias(f"user_{what}_{s}")
+                for what, thing in DISTINCT.items()
+                for s in SPANS
+            ],
+            F.coalesce(F.sum(F.when(recent, F.col("discount"))), F.lit(0)).alias("discounted_91d"),
+            *[
+                F.count(F.when(recent & (F.col("slot") == place), F.lit(1))).alias(f"lines_{place}_91d")
+                for place in range(len(slots))
+            ],
+            days_between(end, F.max("event_timestamp")).alias("user_recency_days"),
+            days_between(end, F.min("event_timestamp")).alias("user_tenure_days"),
+        )
+    )
+    return described(rolled.withColumn("event_timestamp", end), slots, width)
+
+
+def described(rolled: DataFrame, slots: Sequence[str], width: int) -> DataFrame:
+    """Features from sums over the spans."""
     counts = [F.col(f"lines_{place}_91d") for place in range(len(slots))]
     shelf_price = F.col("discounted_91d") + F.col("user_spend_91d")
     return rolled.select(

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import jobs.sources.complete_journey as complete_journey
 import jobs.sources.folder as folder
 import jobs.sources.synthetic as synthetic
-from jobs.sources.source import IngestError, RawTable, Source
+from jobs.sources.source import IngestError, RawTable, Source, Span
 
-__all__ = ["SOURCES", "IngestError", "RawTable", "Source", "open_source"]
+__all__ = ["SOURCES", "IngestError", "RawTable", "Source", "Span", "open_source"]
 
 SOURCES: dict[str, Callable[[str, float | None], Source]] = {
     "complete_journey": complete_journey.open_source,

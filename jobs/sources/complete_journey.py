@@ -22,7 +22,7 @@ from duckdb.func import SPECIAL
 
 from feature_repo.shop_calendar import ShopCalendar
 from jobs.sources.product_titles import TITLE_PARTS, product_title
-from jobs.sources.source import IS_PRODUCT, IngestError, RawTable, quoted
+from jobs.sources.source import IS_PRODUCT, IngestError, RawTable, Span, quoted
 
 CALENDAR = ShopCalendar(timezone="America/New_York", first_day=date(2016, 12, 26))
 WEEKS = 53
@@ -49,7 +49,7 @@ class CompleteJourney:
     recorded: bool = True
     calendar: ShopCalendar = CALENDAR
 
-    def relations(self, con: duckdb.DuckDBPyConnection) -> Mapping[str, RawTable]:
+    def relations(self, con: duckdb.DuckDBPyConnection, span: Span | None = None) -> Mapping[str, RawTable]:
         """Raw tables; titles and weeks become temporary tables on `con`."""
         con.create_function(
             "product_title", product_title, ["VARCHAR"] * len(TITLE_PARTS), "VARCHAR", null_handling=SPECIAL
@@ -62,7 +62,7 @@ class CompleteJourney:
             "transactions": RawTable(self._transactions(), self._path("transactions")),
             "items": RawTable(self._items(), self._path("products")),
             "users": RawTable(self._users(), self._path("demographics")),
-            "promotions": RawTable(self._promotions(), self._path("promotions")),
+            "promotions": RawTable(self._promotions(self._weeks_that_begin(span)), self._path("promotions")),
         }
 
     def _path(self, file: str) -> str:
@@ -104,9 +104,18 @@ class CompleteJourney:
             SELECT household_id AS user_id, to_json(struct_pack({fields})) AS attributes
             FROM {self._read("demographics")} WHERE {self._chosen()}"""
 
-    def _promotions(self) -> str:
+    def _weeks_that_begin(self, span: Span | None) -> tuple[int, int]:
+        """First and last week that begins in a span of time; of a day in mid-week there are none."""
+        if span is None:
+            return 1, WEEKS
+        first = self.calendar.week_at(span.begin)
+        first += self.calendar.start(first) < span.begin
+        last = self.calendar.week_at(span.end)
+        return first, last - (self.calendar.start(last) >= span.end)
+
+    def _promotions(self, weeks: tuple[int, int]) -> str:
         """One row per item, week and kind; the file repeats some (product, store, week)."""
-        promotions = self._read("promotions")
+        promotions = f"(FROM {self._read('promotions')} WHERE week BETWEEN {weeks[0]} AND {weeks[1]})"
         return f"""
             WITH at_store AS (SELECT product_id, week, store_id, bool_or(mailer_location <> '0') AS mailer,
                                      bool_or(display_location <> '0') AS display

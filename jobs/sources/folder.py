@@ -17,7 +17,7 @@ import duckdb
 
 from feature_repo.shop_calendar import ShopCalendar
 from feature_repo.tables import TABLES
-from jobs.sources.source import EARLIEST, IngestError, RawTable, quoted
+from jobs.sources.source import EARLIEST, IngestError, RawTable, Span, quoted
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,11 @@ class Folder:
                 f'write {{"timezone": "Europe/Berlin", "first_day": "2024-01-01"}}'
             ) from error
 
-    def relations(self, con: duckdb.DuckDBPyConnection) -> Mapping[str, RawTable]:  # noqa: ARG002 (files need no tables)
+    def relations(
+        self,
+        con: duckdb.DuckDBPyConnection,  # noqa: ARG002 (files need no tables)
+        span: Span | None = None,  # noqa: ARG002 (DuckDB reads no more than it must)
+    ) -> Mapping[str, RawTable]:
         """Every table whose file exists; the required ones always, so that a missing file has a name."""
         return {
             name: RawTable(f"SELECT * FROM read_parquet({quoted(self._path(name))})", str(self._path(name)))

@@ -6,6 +6,7 @@ It does not check, count or write; `jobs/ingest.py` does that, alike for all of 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -31,6 +32,20 @@ class RawTable:
     where: str
 
 
+@dataclass(frozen=True)
+class Span:
+    """From one UTC instant (inclusive) to another (exclusive)."""
+
+    begin: datetime
+    end: datetime
+
+    def holds(self, column: str) -> str:
+        """SQL: whether a column, in whatever form it is, lies in it."""
+        when = f"TRY_CAST({column} AS TIMESTAMPTZ)"
+        begin, end = (f"TIMESTAMPTZ '{each.isoformat()}'" for each in (self.begin, self.end))
+        return f"({when} >= {begin} AND {when} < {end})"
+
+
 class Source(Protocol):
     """A shop's raw data."""
 
@@ -46,8 +61,11 @@ class Source(Protocol):
     def calendar(self) -> ShopCalendar:
         """The shop's weeks."""
 
-    def relations(self, con: duckdb.DuckDBPyConnection) -> Mapping[str, RawTable]:
-        """Raw tables by the contract's names; tables that are not in files are created on `con`."""
+    def relations(self, con: duckdb.DuckDBPyConnection, span: "Span | None" = None) -> Mapping[str, RawTable]:
+        """Raw tables by the contract's names; tables that are not in files are created on `con`.
+
+        With a `span` of time, what happened outside may be left out where that saves reading it.
+        """
 
 
 def quoted(text: str | Path) -> str:

@@ -24,7 +24,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from feature_repo.shop_calendar import ShopCalendar
-from jobs.sources.source import IngestError, RawTable
+from jobs.sources.source import IngestError, RawTable, Span
 
 RHYTHMS = (1, 2, 4)  # weeks between two purchases of a staple
 STORES = 5
@@ -112,7 +112,11 @@ class Synthetic:
     recorded: bool = True
     calendar: ShopCalendar = CALENDAR
 
-    def relations(self, con: duckdb.DuckDBPyConnection) -> Mapping[str, RawTable]:
+    def relations(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        span: Span | None = None,  # noqa: ARG002 (what is drawn depends on all that was drawn before)
+    ) -> Mapping[str, RawTable]:
         """Raw tables, made as temporary tables on `con`."""
         truth = planted(self.world)
         con.execute("CREATE OR REPLACE TEMP TABLE made_lines (u BIGINT, i BIGINT, w BIGINT, sold_at BIGINT, "
