@@ -95,14 +95,21 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def save(release: Release, folder: Path) -> None:
-    """Write a release into `folder`, replacing what stands there; the manifest comes last."""
+def save(
+    release: Release, folder: Path, *, more: Mapping[str, Mapping[str, NDArray[Any]]] | None = None
+) -> None:
+    """Write a release into `folder`, replacing what stands there; the manifest comes last.
+
+    `more` are arrays by name and file, NAME.npz, that travel with the release and that no request reads.
+    """
     aside = folder.with_name(folder.name + ".aside")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     catalogue = {each.name: getattr(release.catalogue, each.name) for each in fields(Catalogue)}
     np.savez(aside / "catalogue.npz", allow_pickle=False, **catalogue)
     np.savez(aside / "arrays.npz", allow_pickle=False, **dict(release.arrays))
+    for name, arrays in (more or {}).items():
+        np.savez(aside / f"{name}.npz", allow_pickle=False, **dict(arrays))
     for task, ranker in release.rankers.items():
         ranker.save_model(aside / f"ranker_{task}.json")
     (aside / "rules.yaml").write_text(yaml.safe_dump(dict(release.rules), sort_keys=False))

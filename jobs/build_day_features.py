@@ -4,9 +4,9 @@ In: the tables, and the feature tables up to the day before. Out: a part day-DAY
 user_stats and item_stats, a snapshot as of the day's end over the weeks that end with it; in user_history,
 the rows of the day's baskets; in item_coming_promotions, on the first day of a shop week, that week's rows.
 
-The statistics have the formulas of the full build; only how their sums over weeks come about differs. They are
-sums over the longest window, and over the lines that were first or last for their shopper or item: to find
-these, one pass over the tables is made. Histories go on from each shopper's last row.
+The statistics have the formulas of the full build; only how their sums over weeks come about differs. They
+are sums over the longest window, and over the lines that were first or last for their shopper or item: to
+find these, one pass over the tables is made. Histories go on from each shopper's last row.
 """
 
 import shutil

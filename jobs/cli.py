@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from feature_repo.settings import Settings
-from jobs.days.cli import backfill, daily, date_option, day_option
+from jobs.days.cli import RefusedChallenger, backfill, daily, date_option, day_option
 from jobs.experiments.cli import experiment, export_logs, replay, rollout
 from jobs.verbs import TASKS, Cuts, Day, Instant, Names, Refused, Verbs, heed_termination, to_stderr
 
@@ -140,6 +140,28 @@ def evaluate(**arguments: Any) -> None:
       endcap evaluate --date 2017-12-04
     """
     _run_step("evaluate", arguments)
+
+
+@endcap.command()
+@day_option
+@champion_option
+@click.option("--override", help="Release the challenger although checks refuse it; say why, for the record.")
+def gate(day: date, **arguments: Any) -> None:
+    """Decide whether a day's challenger may be released: exit code 3 where it may not.
+
+    \b
+    Example:
+      endcap gate --date 2017-12-10
+      endcap gate --date 2017-12-10 --override "the window is a holiday"
+    """
+    from jobs.days.steps import refusal
+    from jobs.steps import Choices
+
+    by_hand = click.get_current_context().obj is None
+    _run_step("gate", {"day": day, **arguments})
+    why = refusal(Settings.from_environment(), Choices(day=day)) if by_hand else None
+    if why:
+        raise RefusedChallenger(why)
 
 
 @endcap.command()

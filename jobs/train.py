@@ -53,6 +53,7 @@ def run(settings: Settings, cut: int) -> Result:
 
     from feature_repo.store import open_store
     from training.fit import Sources, fit
+    from training.parameters import PARAMETERS, arrays_of
     from training.split import temporal_split
 
     began = perf_counter()
@@ -70,6 +71,7 @@ def run(settings: Settings, cut: int) -> Result:
         **release.manifest,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "cut": cut,
+        "learnt_until": split.test.instant.isoformat(),
         "data_from": first.isoformat(),
         "data_to": last.isoformat(),
     }
@@ -78,7 +80,7 @@ def run(settings: Settings, cut: int) -> Result:
     aside = folder.with_name("release.aside")
     shutil.rmtree(aside, ignore_errors=True)
     aside.parent.mkdir(parents=True, exist_ok=True)
-    save(replace(release, manifest=facts), aside)
+    save(replace(release, manifest=facts), aside, more={PARAMETERS: arrays_of(fitted.parameters)})
     shutil.rmtree(folder, ignore_errors=True)
     aside.replace(folder)
     return Result(

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from table_files import first_part
 
 from feature_repo.settings import Settings
 from feature_repo.shop_calendar import ShopCalendar
@@ -50,7 +51,7 @@ class Shop:
         for name, rows in tables.items():
             columns = [(column.name, ARROW_TYPES[column.type]) for column in TABLES[name].columns]
             if name != without:
-                pq.write_table(pa.Table.from_pylist(rows, pa.schema(columns)), settings.table(name))
+                pq.write_table(pa.Table.from_pylist(rows, pa.schema(columns)), first_part(settings, name))
         return settings
 
     def shuffled(self) -> "Shop":

@@ -17,14 +17,14 @@ class RawFeatures:
     """All features of any user or item as of any instant, from transactions, items and promotions."""
 
     def __init__(self, settings, calendar, departments, *, width=2_048):
-        bought = pd.read_parquet(settings.table("transactions"))
+        bought = pd.read_parquet(settings.table("transactions").parent)
         bought = bought[bought["quantity"] > 0]
         items = pd.read_parquet(settings.table("items"))
         bought = bought.merge(items[["item_id", "category_1"]], on="item_id", how="left")
         self.by_user = dict(tuple(bought.groupby("user_id")))
         self.by_item = dict(tuple(bought.groupby("item_id")))
         has_promotions = settings.table("promotions").exists()
-        promotions = pd.read_parquet(settings.table("promotions")) if has_promotions else None
+        promotions = pd.read_parquet(settings.table("promotions").parent) if has_promotions else None
         self.promotions = dict(tuple(promotions.groupby("item_id"))) if has_promotions else {}
         self.calendar, self.departments, self.width = calendar, departments, width
 

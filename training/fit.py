@@ -24,6 +24,7 @@ from training.assemble import FeatureNames, Learnt, release_as_of, segment_popul
 from training.batches import TowerOptions
 from training.factors import history_matrix, item_factors
 from training.panel import panel_of
+from training.parameters import GroupNames, Parameters
 from training.point_in_time import ItemRows, UserRows, entity_frame, item_rows, user_rows
 from training.pool import PoolRows, fitted_weights, window_rows
 from training.promotions import Rankers, coming_promotions, two_rankers
@@ -195,6 +196,8 @@ class Prepared:
 
     instants: Sequence[Instant]  # each ranker window's, then the cut
     examples: Sequence[Sequence[Example]]  # shoppers of each ranker window
+    towers: Arrays  # as of the cut
+    space: TasteSpace
 
 
 def prepared(
@@ -213,7 +216,7 @@ def prepared(
     towers = train_towers(bought, split.stages, options, report)
     instants = instants_of(sources, world, split.instants, towers, space, threads=threads)
     report(f"assembled {len(instants)} instants: factors, panel, features")
-    return Prepared(instants, labelled(sources, split, instants))
+    return Prepared(instants, labelled(sources, split, instants), towers[-1], space)
 
 
 def labelled(sources: Sources, split: Split, instants: Sequence[Instant]) -> list[list[Example]]:
@@ -230,6 +233,7 @@ class Fitted:
 
     release: Release
     promoted: Rankers  # by task; none where nothing was promoted
+    parameters: Parameters
 
 
 def fit(
@@ -258,7 +262,16 @@ def fit(
     rankers, promoted = two_rankers(learned, pooled[-1], sources.store, threads=threads)
     for task, one in learned.items():
         report(f"ranker {task}: {len(one.labels):,} pairs, {int(one.labels.sum()):,} bought")
-    return Fitted(replace(pooled[-1], rankers=rankers), promoted)
+    parameters = Parameters(
+        towers=ready.towers,
+        space=ready.space,
+        names=GroupNames.of(world),
+        pool_weights=weights,
+        rankers=rankers,
+        learnt_until=split.test.instant,
+        cut=split.cut,
+    )
+    return Fitted(replace(pooled[-1], rankers=rankers), promoted, parameters)
 
 
 def with_pool(release: Release, weights: Floats) -> Release:

@@ -4,7 +4,7 @@ In: the tables and Feast's offline store. Out: `Examples`, rows of constant matr
 was made of what shoppers had bought before any window of the ranker.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -150,18 +150,12 @@ def space_before(
     return taste_space(lifted, groups, baskets, dimensions)
 
 
-def purchases_of(sources: "Sources", split: Split) -> pd.DataFrame:
-    """(user_id, item_id, instant) of the retrieval weeks, `instant` the week's number among them."""
-    calendar = sources.calendar
-    return pd.concat(
-        [
-            sources.warehouse.examples(Window(week, week, calendar.start(week), calendar.end(week))).assign(
-                instant=number
-            )
-            for number, week in enumerate(split.retrieval_weeks)
-        ],
-        ignore_index=True,
-    )
+def purchases_of(sources: "Sources", windows: Sequence[Window]) -> pd.DataFrame:
+    """(user_id, item_id, instant) of some windows, `instant` the window's number among them."""
+    each = [
+        sources.warehouse.examples(window).assign(instant=number) for number, window in enumerate(windows)
+    ]
+    return pd.concat(each, ignore_index=True)
 
 
 def new_to(users: UserRows, query: Positions, item: Positions, n_items: int) -> NDArray[np.bool_]:
@@ -172,20 +166,44 @@ def new_to(users: UserRows, query: Positions, item: Positions, n_items: int) -> 
     return np.isin(query.astype(np.int64) * n_items + item, owned, invert=True)
 
 
+SpaceOf = Callable[[Queries, Positions, ItemRows], TasteSpace]
+
+
 def retrieval_examples(
     sources: "Sources", world: World, split: Split, *, dimensions: int, threads: int
 ) -> tuple[Examples, TasteSpace]:
     """First purchases of the retrieval weeks, and the taste space that they are told in."""
-    starts = tuple(sources.calendar.start(week) for week in split.retrieval_weeks)
-    bought = purchases_of(sources, split)
+    calendar = sources.calendar
+    weeks = [Window(week, week, calendar.start(week), calendar.end(week)) for week in split.retrieval_weeks]
+    factors, fit = week_factors(sources, world, split, threads)
+
+    def space_of(queries: Queries, instants: Positions, items: ItemRows) -> TasteSpace:
+        return space_before(world, queries, instants, items, split.stages[0], dimensions)
+
+    return examples_of(sources, world, weeks, factors, fit, space_of)
+
+
+def examples_of(
+    sources: "Sources",
+    world: World,
+    windows: Sequence[Window],
+    factors: Floats,
+    fit: Positions,
+    space_of: SpaceOf,
+) -> tuple[Examples, TasteSpace]:
+    """First purchases of some windows, shoppers and items as of each one's instant; the space they are in.
+
+    `factors` (n_fits, n_world, n_factors) change with `fit` (n_windows,). Somebody must have bought anything.
+    """
+    starts = tuple(window.instant for window in windows)
+    bought = purchases_of(sources, windows)
     asked = bought[["user_id", "instant"]].drop_duplicates().sort_values(["instant", "user_id"])
     instants = asked["instant"].to_numpy(dtype=np.int32)
     frame = pair_frame("user_id", asked["user_id"].tolist(), pd.Series(list(starts))[instants])
     users = user_rows(sources.store, frame, world.item_ids.tolist())
     items = item_rows(sources.store, world.item_ids.tolist(), starts)
-    factors, fit = week_factors(sources, world, split, threads)
     queries = queries_of(world, users, instants, items, factors, fit)
-    space = space_before(world, queries, instants, items, split.stages[0], dimensions)
+    space = space_of(queries, instants, items)
     row_of = pd.Series(np.arange(len(asked), dtype=np.int32), index=pd.MultiIndex.from_frame(asked))
     query = row_of.loc[pd.MultiIndex.from_frame(bought[["user_id", "instant"]])].to_numpy(dtype=np.int32)
     item = np.searchsorted(world.item_ids, bought["item_id"].to_numpy(dtype=np.str_)).astype(np.int32)

@@ -171,18 +171,41 @@ def training_step(
     return lambda batch: float(learn({name: tf.constant(value) for name, value in batch.items()}))
 
 
+def begun_at(model: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Give a model the weights that `tower_arrays` exported, and no other."""
+    for tower, layers in model.layers_of.items():
+        for place, layer in enumerate(layers, start=1):
+            kernel = arrays[f"{tower}_kernel_{place}"]
+            layer.build((None, kernel.shape[0]))
+            layer.set_weights([kernel, arrays[f"{tower}_bias_{place}"]])
+    model.map.build((None, arrays["query_map"].shape[0]))
+    model.map.set_weights([arrays["query_map"]])
+    model.sales.assign(arrays["query_sales"])
+    model.factors.assign(float(arrays["query_factors"]))
+
+
+def scaling_in(arrays: Mapping[str, NDArray[Any]]) -> Arrays:
+    """How inputs are standardised, of exported towers."""
+    return {
+        f"{side}_{what}": arrays[f"{side}_{what}"] for side in ("query", "item") for what in ("mean", "scale")
+    }
+
+
 def train_towers(
     examples: Examples,
     stages: Sequence[int],
     options: TowerOptions | None = None,
     report: Callable[[str], None] = lambda line: None,  # noqa: ARG005
+    *,
+    start: Mapping[str, NDArray[Any]] | None = None,
 ) -> list[Arrays]:
     """Train in the order of time; the towers as they stood after each stage, as arrays.
 
     `stages` are numbers of instants, rising: stage k learns from the examples whose `instant` is below
     stages[k] and was not yet in a stage before. So what a later moment is scored with knows all that is
     before it and nothing after: a retrieval model that ends months before the ranker's windows is worse than
-    popularity. `report` receives one line per stage. Raises ValueError for a stage without examples.
+    popularity. `report` receives one line per stage. With `start`, exported towers, learning goes on from
+    these, with their scaling and a fresh optimiser. Raises ValueError for a stage without examples.
     """
     import_tensorflow()
     import tf_keras as keras
@@ -192,8 +215,11 @@ def train_towers(
     if not len(first):
         raise ValueError("No purchases to learn retrieval from; choose a later cut or ingest more weeks")
     keras.utils.set_random_seed(options.seed)
-    rng, scaling = np.random.default_rng(options.seed), scaling_of(examples, first)
+    rng = np.random.default_rng(options.seed)
+    scaling = scaling_of(examples, first) if start is None else scaling_in(start)
     model = two_tower_model(options, examples.item_tastes.shape[1])
+    if start is not None:
+        begun_at(model, start)
     step = training_step(model, held_examples(examples, scaling), options)
     found = []
     for number, (begin, end) in enumerate(zip([0, *stages], stages, strict=False)):

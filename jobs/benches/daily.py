@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REPORT = "bench_daily"
+FRESH, FROZEN = "fresh", "frozen"
 BASE = ("ingest", "build-features", "embed-items", "apply", "materialize")  # what a day's data goes on from
 Record = dict[str, Any]
 
@@ -141,10 +142,10 @@ class DailyBench:
         """Figures of each day's release on the next day, beside the first day's and the rules."""
         import pandas as pd
 
-        from training.next_day import records
+        from training.head_to_head import records
 
         values = pd.concat([self.values(day, days[0]).assign(day=day) for day in days], ignore_index=True)
-        for record in records(values, REPORT):
+        for record in records(values, REPORT, FRESH):
             if record["day"] == "all" and record["metric"] in ("recall@10", "ndcg@10"):
                 self.say(line(record))
             yield record
@@ -157,8 +158,9 @@ class DailyBench:
         from bentos.release import load_stored, stored_model
         from feature_repo.store import open_store
         from training import per_shopper
+        from training.day import days_window
         from training.fit import Sources
-        from training.next_day import FRESH, FROZEN, measured
+        from training.head_to_head import measured
 
         path = self.own.day(day) / "next_day.parquet"
         if path.exists():
@@ -170,9 +172,9 @@ class DailyBench:
             FRESH: load_stored(stored_model(self.played(day)["serves"])),
             FROZEN: load_stored(stored_model(self.played(first)["serves"])),
         }
-        now = sources.calendar.day_end(day)
-        end = sources.calendar.day_end(day + timedelta(days=1))
-        per_shopper.write(measured(sources, releases, now, end, threads=self.own.threads), path)
+        after = day + timedelta(days=1)
+        window = days_window(sources.calendar, after, after)
+        per_shopper.write(measured(sources, releases, window, threads=self.own.threads), path)
         return pd.read_parquet(path)
 
     def costs(self, days: list[date]) -> Iterator[Record]:

@@ -7,7 +7,7 @@ whatever the gate says.
 
 import json
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 
 from feature_repo.settings import Settings
@@ -17,8 +17,8 @@ from jobs.days.champion import champion_of
 from jobs.markers import read_marker
 from jobs.pipeline import day_before
 from jobs.steps import STORE_CODE, Arguments, Choices, Step, step_named
+from training.day import day_split
 
-GATE_DAYS = 7  # the newest complete window, on which a challenger is judged: it has learnt nothing of it
 LAST_OF_DATA = "materialize"
 
 
@@ -31,8 +31,7 @@ def day_of(choices: Choices) -> date:
 
 def base_cut(settings: Settings, day: date) -> int:
     """Newest shop week that was over before the window in which the day's challenger is judged."""
-    calendar = ShopCalendar.load(settings.shop_calendar)
-    return calendar.whole_weeks(calendar.day_end(day - timedelta(days=GATE_DAYS)))
+    return day_split(ShopCalendar.load(settings.shop_calendar), day).cut
 
 
 def filled_to(settings: Settings, day: date) -> datetime | None:
@@ -151,7 +150,7 @@ DAY_STEPS = (
     ),
     Step(
         name="gate",
-        module="jobs.gate",
+        module="jobs.gate.run",
         after=("evaluate", "materialize"),
         outputs=lambda s, c: (s.day(day_of(c)) / "gate.json",),
         arguments=_gate,

@@ -9,6 +9,7 @@ import click
 import numpy as np
 import pandas as pd
 import pytest
+from table_files import first_part
 from tiny_release import tiny_release
 
 from bentos.release import save
@@ -39,8 +40,8 @@ def settings(tmp_path):
     settings.shop_calendar.parent.mkdir(parents=True)
     CALENDAR.save(settings.shop_calendar)
     stamps = pd.DatetimeIndex([datetime(2017, 1, 2, tzinfo=UTC), datetime(2017, 12, 31, tzinfo=UTC)])
-    pd.DataFrame({"event_timestamp": stamps.as_unit("us")}).to_parquet(settings.table("transactions"))
-    pd.DataFrame({"item_id": ["i1"]}).to_parquet(settings.table("items"))
+    pd.DataFrame({"event_timestamp": stamps.as_unit("us")}).to_parquet(first_part(settings, "transactions"))
+    pd.DataFrame({"item_id": ["i1"]}).to_parquet(first_part(settings, "items"))
     return settings
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 
 import duckdb
 import pytest
+from table_files import first_part
 
 from feature_repo.settings import Settings
 from feature_repo.shop_calendar import ShopCalendar
@@ -48,7 +49,7 @@ def test_typical_user_has_the_median_number_of_baskets(settings):
     con = duckdb.connect()
     con.execute("create table t (user_id text, basket_id text, event_timestamp timestamptz, quantity double)")
     con.executemany("insert into t values (?, ?, ?, ?)", rows)
-    con.execute(f"copy t to '{settings.table('transactions')}' (format parquet)")
+    con.execute(f"copy t to '{first_part(settings, 'transactions')}' (format parquet)")
     assert typical_user(settings, cut=1) == ("middle", 2)
     assert typical_user(settings, cut=2) == ("many", 3)
     with pytest.raises(ValueError, match=r"No purchases before 2016-12-26 \(cut -1\)"):

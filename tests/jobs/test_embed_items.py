@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from table_files import first_part
 
 from feature_repo.item_text import item_text
 from feature_repo.settings import Settings
@@ -72,8 +73,7 @@ def write_items(settings: Settings, rows: list[tuple]) -> None:
         "category_2": nothing, "category_3": nothing, "brand": nothing, "size": nothing,
         "available_from": pa.array(known, pa.timestamp("us", tz="UTC")),
     })  # fmt: skip
-    settings.table("items").parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, settings.table("items"))
+    pq.write_table(table, first_part(settings, "items"))
 
 
 def written(settings: Settings) -> dict[str, dict]:

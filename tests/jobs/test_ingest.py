@@ -160,12 +160,16 @@ def test_synthetic_shop_arrives_unchanged(settings: Settings):
 def test_run_reports_what_the_summary_says(settings: Settings):
     """The verb's result has the number of transactions, and the summary as notes; twice gives equal files."""
     result = run(settings, "synthetic", scale=0.1)
-    first = {path.name: path.read_bytes() for path in (settings.state / "tables").iterdir()}
+    first = {
+        str(path): path.read_bytes() for path in (settings.state / "tables").rglob("*") if path.is_file()
+    }
     assert result.rows == len(read(settings, "transactions"))
     assert result.notes[0].startswith("source synthetic, recorded, 2024-01-01")
     assert any(note.startswith("promotions") for note in result.notes)
     run(settings, "synthetic", scale=0.1)
-    assert {path.name: path.read_bytes() for path in (settings.state / "tables").iterdir()} == first
+    assert {
+        str(path): path.read_bytes() for path in (settings.state / "tables").rglob("*") if path.is_file()
+    } == first
 
 
 # ---- Rows
@@ -429,13 +433,17 @@ def test_table_without_a_usable_row_says_why(shop: Path, settings: Settings):
 def test_failed_ingest_leaves_the_old_tables(shop: Path, settings: Settings):
     """All or nothing: after an error the files are those of the last good ingest, and nothing lies about."""
     take(shop, settings)
-    before = {path.name: path.read_bytes() for path in (settings.state / "tables").iterdir()}
+    before = {
+        str(path): path.read_bytes() for path in (settings.state / "tables").rglob("*") if path.is_file()
+    }
     assert set(before) == {"transactions.parquet", "items.parquet", "users.parquet", "promotions.parquet",
                            "calendar.json", "ingest.json"}  # fmt: skip
     write(shop, transactions=[LINE | {"user_id": None}])
     with pytest.raises(IngestError):
         take(shop, settings)
-    assert {path.name: path.read_bytes() for path in (settings.state / "tables").iterdir()} == before
+    assert {
+        str(path): path.read_bytes() for path in (settings.state / "tables").rglob("*") if path.is_file()
+    } == before
 
 
 def test_interrupted_ingest_is_cleaned_up(shop: Path, settings: Settings):

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from table_files import first_part
 
 from bentos.affinity import PRIOR
 from feature_repo.pair_features import GROUPS, PastPurchases
@@ -57,9 +58,8 @@ def sources(lines, tmp_path_factory):
     """The lines as tables of an installation without features."""
     folder = tmp_path_factory.mktemp("cold")
     settings = Settings(state=folder, reports=folder, threads=1)
-    settings.table("transactions").parent.mkdir(parents=True)
-    lines.to_parquet(settings.table("transactions"))
-    pd.DataFrame({"item_id": ["i000"]}).to_parquet(settings.table("items"))
+    lines.to_parquet(first_part(settings, "transactions"))
+    pd.DataFrame({"item_id": ["i000"]}).to_parquet(first_part(settings, "items"))
     return Sources(Warehouse(settings), store=None, calendar=CALENDAR, department_slots=[])
 
 

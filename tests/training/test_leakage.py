@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from table_files import first_part
 
 from feature_repo.settings import Settings
 from feature_repo.store import open_store
@@ -118,10 +119,9 @@ def from_tables_until(installation, tmp_path, sources, world, window, towers, sp
             table = kept_until(pq.read_table(installation.feature_table(name)), last)
             settings.feature_table(name).mkdir(parents=True)
             pq.write_table(table, settings.feature_table(name) / "p.parquet")
-        settings.table("items").parent.mkdir(parents=True)
-        settings.table("items").write_bytes(installation.table("items").read_bytes())
+        first_part(settings, "items").write_bytes(installation.table("items").read_bytes())
         lines = kept_until(pq.read_table(installation.table("transactions")), last)
-        pq.write_table(lines, settings.table("transactions"))
+        pq.write_table(lines, first_part(settings, "transactions"))
         settings.registry.write_bytes(installation.registry.read_bytes())
         ended = Sources(Warehouse(settings), open_store(settings), sources.calendar, sources.department_slots)
         return instants_of(ended, world, (window.instant,), [towers], space)[0]

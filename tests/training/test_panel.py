@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from table_files import first_part
 
 from feature_repo.settings import Settings
 from feature_repo.shop_calendar import ShopCalendar
@@ -139,10 +140,9 @@ def learnt(folder, lines, users):
     frame = pd.DataFrame(lines, columns=["user_id", "item_id", "event_timestamp"])
     frame = frame.assign(basket_id="b", quantity=1.0, price_paid=2.0)
     settings = Settings(state=folder, reports=folder)
-    settings.table("transactions").parent.mkdir(parents=True, exist_ok=True)
     frame["event_timestamp"] = pd.DatetimeIndex(frame["event_timestamp"]).as_unit("us")
-    frame.to_parquet(settings.table("transactions"))
-    pq.write_table(pa.table({"item_id": IDS.tolist()}), settings.table("items"))
+    frame.to_parquet(first_part(settings, "transactions"))
+    pq.write_table(pa.table({"item_id": IDS.tolist()}), first_part(settings, "items"))
     sources = Sources(Warehouse(settings), store=None, calendar=CALENDAR, department_slots=[""])
     world = SimpleNamespace(item_ids=IDS)
     return learnt_by(sources, world, {}, TasteSpace({}, {}), users, NOW, PLACE, 1)

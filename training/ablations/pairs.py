@@ -101,7 +101,7 @@ def forgetful(ready: Prepared, sources: Sources, split: Split, weeks: int) -> Pr
         replace(one, users=lately(one.users, when.timestamp() - timedelta(weeks=weeks).total_seconds()))
         for one, when in zip(ready.instants, split.instants, strict=True)
     ]
-    return Prepared(instants, labelled(sources, split, instants))
+    return replace(ready, instants=instants, examples=labelled(sources, split, instants))
 
 
 def lately(users: UserRows, since: float) -> UserRows:

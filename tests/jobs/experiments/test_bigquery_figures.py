@@ -14,6 +14,7 @@ from cloud_logs import embedded, keep, there
 from experiment_log import SCHEMAS, START, answer, at, event, experiment, page, random_log
 from experiment_loops import Loops
 from google.cloud import bigquery
+from table_files import first_part
 
 from bentos.exposure_log import ExposureLog
 from feature_repo.settings import Settings
@@ -44,8 +45,7 @@ def transactions():
 def with_transactions(settings):
     """Have them in both places."""
     schema = pa.schema(SCHEMAS["transactions"])
-    settings.table("transactions").parent.mkdir()
-    pq.write_table(pa.Table.from_pylist(transactions(), schema), settings.table("transactions"))
+    pq.write_table(pa.Table.from_pylist(transactions(), schema), first_part(settings, "transactions"))
     client = connected(settings)
     table = client.create_table(bigquery.Table(f"{settings.dataset}.transactions", columns(schema)))
     config = bigquery.LoadJobConfig(source_format="PARQUET", schema=table.schema)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from table_files import first_part
 
 from feature_repo.settings import Settings
 from training.peers.purchases import purchases_before
@@ -29,13 +30,12 @@ LINES = [  # user, item, basket, weeks before the cut, quantity
 def known(tmp_path):
     """What is known at the cut of a shop with these lines."""
     settings = Settings(state=tmp_path, reports=tmp_path, threads=1)
-    settings.table("items").parent.mkdir()
     frame = pd.DataFrame(LINES, columns=["user_id", "item_id", "basket_id", "weeks", "quantity"])
     stamps = [NOW - timedelta(weeks=weeks) for weeks in frame.pop("weeks")]
     frame.assign(event_timestamp=pd.DatetimeIndex(stamps).as_unit("us"), price_paid=1.0).to_parquet(
-        settings.table("transactions")
+        first_part(settings, "transactions")
     )
-    pd.DataFrame({"item_id": ["i1"]}).to_parquet(settings.table("items"))
+    pd.DataFrame({"item_id": ["i1"]}).to_parquet(first_part(settings, "items"))
     return purchases_before(Warehouse(settings), NOW, np.array(["i1", "i2", "i3"]))
 
 

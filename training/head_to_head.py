@@ -1,7 +1,7 @@
-"""What releases would have shown on the day after one, against what was bought then: fresh, frozen, legacy.
+"""Releases head to head: what each would have shown at one instant, against what was bought after it.
 
-In: whole releases as they would serve, features as of the end of a day, the purchases of the next. Out:
-values per shopper, one row for each day, task and model; and tidy records of figures by day and over all.
+In: whole releases as they would serve, features as of an instant, the purchases of a window after it. Out:
+values per shopper, a row for each task and model, the legacy rules among them; tidy records of figures.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,22 +23,23 @@ from feature_repo.pair_features import Floats, Positions
 from training.fit import Sources
 from training.held_out import HeldOut, held_out_of
 from training.intervals import bootstrap_interval, paired_lift
-from training.metrics import Metric
-from training.per_shopper import CTR_PROXY, SLOTS
+from training.metrics import Metric, coverage
+from training.per_shopper import COVERAGE, CTR_PROXY, SLOTS
 from training.point_in_time import UserRows, entity_frame, item_rows, user_rows
 from training.shoppers import shopper_at
 from training.split import Window
 from training.trips import ctr_proxy
 
 RULES = ("segment", "buy_again")  # with the lists and histories of the day: the strongest form of them
-DEPTH = 20
-METRICS = tuple(Metric(name, k) for name, k in (("recall", 10), ("recall", 20), ("ndcg", 10)))
-FRESH, FROZEN = "fresh", "frozen"
+DEPTH = 100
+METRICS = tuple(
+    Metric(name, k) for name, k in (("recall", 10), ("recall", 20), ("recall", 100), ("ndcg", 10))
+)
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Morning:
+class Served:
     """One release at the end of a day, with everybody's features as of then."""
 
     release: Release
@@ -47,7 +48,7 @@ class Morning:
     now: datetime
 
     @classmethod
-    def of(cls, sources: Sources, release: Release, now: datetime) -> "Morning":
+    def of(cls, sources: Sources, release: Release, now: datetime) -> "Served":
         """Read the features as of `now` that the release answers from."""
         ids = release.catalogue.item_ids.tolist()
         frame = entity_frame("user_id", sources.warehouse.user_ids(now), [now])
@@ -71,46 +72,46 @@ class Morning:
 
 
 def measured(
-    sources: Sources, releases: Mapping[str, Release], now: datetime, end: datetime, *, threads: int = 1
+    sources: Sources, releases: Mapping[str, Release], window: Window, *, threads: int = 1
 ) -> pd.DataFrame:
     """Values per shopper of some releases and, with the first one's lists, of the rules.
 
-    Who bought something after `now`, up to `end`, and was known at `now` counts. ValueError where nobody did.
+    Who bought something in the window and was known at its instant counts. ValueError where nobody did.
     """
-    week = sources.calendar.week_at(now)
-    window, found = Window(first=week, last=week, instant=now, end=end), []
+    found = []
     for number, (name, release) in enumerate(releases.items()):
-        morning = Morning.of(sources, release, now)
-        models = {name: morning.stack}
+        served = Served.of(sources, release, window.instant)
+        models = {name: served.stack}
         if number == 0:
-            models |= {rule: partial(morning.rule, rule) for rule in RULES}
+            models |= {rule: partial(served.rule, rule) for rule in RULES}
         for task in TASKS:
             held = held_out_of(sources.warehouse, window, release.catalogue.item_ids, task)
-            shoppers = morning.shoppers(held.user_ids)
+            shoppers = served.shoppers(held.user_ids)
             for model, show in models.items():
                 with ThreadPoolExecutor(threads) as pool:
                     shown = list(pool.map(lambda who, show=show, task=task: show(who, task), shoppers))
-                found.append(values_of(model, task, held, shown))
+                found.append(values_of(model, task, held, shown, len(release.catalogue.item_ids)))
     return pd.concat(found, ignore_index=True)
 
 
-def values_of(model: str, task: str, held: HeldOut, shown: list[Positions]) -> pd.DataFrame:
+def values_of(model: str, task: str, held: HeldOut, shown: list[Positions], n_items: int) -> pd.DataFrame:
     """Metrics of one model's lists, a row for each shopper."""
     lists = np.full((len(shown), DEPTH), -1, dtype=np.int32)
     for row, items in enumerate(shown):
         lists[row, : len(items)] = items
     values = {metric.label: metric.calc_per_user(lists, held.truth) for metric in METRICS}
     values[CTR_PROXY] = ctr_proxy(lists, SLOTS, held.truth_by_trips, held.n_trips)
+    values[COVERAGE] = np.full(len(shown), coverage(lists, SLOTS, n_items))
     return pd.DataFrame({"task": task, "model": model, "user_id": held.user_ids, **values})
 
 
-def records(values: pd.DataFrame, report: str) -> Iterator[Record]:
+def records(values: pd.DataFrame, report: str, mine: str) -> Iterator[Record]:
     """Figures of each day and of all: `day` is "all" where each day weighs alike.
 
     `values` are those of `measured` with a column `day`. Intervals are over shoppers, whose days are drawn
-    together; lifts of the fresh release over each other model are paired.
+    together; lifts of the model `mine` over each other one are paired.
     """
-    metrics = [name for name in values.columns if name not in ("day", "task", "model", "user_id")]
+    metrics = [name for name in values.columns if name not in ("day", "task", "model", "user_id", COVERAGE)]
     for day, rows in [("all", values), *values.groupby("day", sort=True)]:
         for task, of_task in rows.groupby("task", sort=True):
             by_model = {
@@ -120,9 +121,9 @@ def records(values: pd.DataFrame, report: str) -> Iterator[Record]:
                 tags = {"report": report, "day": told(day), "task": task, "model": model}
                 for metric in metrics:
                     yield {**tags, "metric": metric, "unit": "share", **of(frame, metric)}
-                    if model != FRESH:
-                        lift = {"unit": "relative lift", **over(by_model[FRESH], frame, metric)}
-                        yield {**tags, "model": FRESH, "versus": model, "metric": metric, **lift}
+                    if model != mine and mine in by_model:
+                        lift = {"unit": "relative lift", **over(by_model[mine], frame, metric)}
+                        yield {**tags, "model": mine, "versus": model, "metric": metric, **lift}
 
 
 def told(day: object) -> str:
