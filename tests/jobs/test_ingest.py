@@ -61,6 +61,13 @@ def read(settings: Settings, table: str) -> pd.DataFrame:
     return pd.read_parquet(settings.table(table))
 
 
+def contents(settings: Settings) -> dict[str, bytes]:
+    """All files of the tables by name."""
+    folder = settings.state / "tables"
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
 def counts(summary: Summary, table: str) -> dict[tuple[str, str], int]:
     """Rows by (action, reason)."""
     return {(rule.action, rule.reason): rule.rows for rule in summary.table(table).rules}
@@ -160,16 +167,12 @@ def test_synthetic_shop_arrives_unchanged(settings: Settings):
 def test_run_reports_what_the_summary_says(settings: Settings):
     """The verb's result has the number of transactions, and the summary as notes; twice gives equal files."""
     result = run(settings, "synthetic", scale=0.1)
-    first = {
-        str(path): path.read_bytes() for path in (settings.state / "tables").rglob("*") if path.is_file()
-    }
+    first = contents(settings)
     assert result.rows == len(read(settings, "transactions"))
     assert result.notes[0].startswith("source synthetic, recorded, 2024-01-01")
     assert any(note.startswith("promotions") for note in result.notes)
     run(settings, "synthetic", scale=0.1)
-    assert {
-        str(path): path.read_bytes() for path in (settings.state / "tables").rglob("*") if path.is_file()
-    } == first
+    assert contents(settings) == first
 
 
 # ---- Rows
@@ -433,17 +436,13 @@ def test_table_without_a_usable_row_says_why(shop: Path, settings: Settings):
 def test_failed_ingest_leaves_the_old_tables(shop: Path, settings: Settings):
     """All or nothing: after an error the files are those of the last good ingest, and nothing lies about."""
     take(shop, settings)
-    before = {
-        str(path): path.read_bytes() for path in (settings.state / "tables").rglob("*") if path.is_file()
-    }
-    assert set(before) == {"transactions.parquet", "items.parquet", "users.parquet", "promotions.parquet",
-                           "calendar.json", "ingest.json"}  # fmt: skip
+    before = contents(settings)
+    tables = {f"{name}/base.parquet" for name in ("transactions", "items", "users", "promotions")}
+    assert set(before) == {*tables, "calendar.json", "ingest.json"}
     write(shop, transactions=[LINE | {"user_id": None}])
     with pytest.raises(IngestError):
         take(shop, settings)
-    assert {
-        str(path): path.read_bytes() for path in (settings.state / "tables").rglob("*") if path.is_file()
-    } == before
+    assert contents(settings) == before
 
 
 def test_interrupted_ingest_is_cleaned_up(shop: Path, settings: Settings):
