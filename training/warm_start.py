@@ -34,25 +34,29 @@ def advance(
     """
     if until < parameters.learnt_until:
         raise ValueError(f"{until} is before {parameters.learnt_until}, until which all is learnt already")
-    days = days_until(sources.calendar, parameters.learnt_until, until)
-    if not days:
-        return parameters
-    world = world_before(sources.warehouse, sources.store, until)
+    for window in days_until(sources.calendar, parameters.learnt_until, until):
+        parameters = after_day(sources, parameters, window, threads=threads, report=report)
+    return parameters
+
+
+def after_day(
+    sources: Sources, parameters: Parameters, window: Window, *, threads: int, report: Report
+) -> Parameters:
+    """Learn one day more, in the world of the items that were sold by its end."""
+    world = world_before(sources.warehouse, sources.store, window.end)
     names = GroupNames.of(world)
-    space, factors = parameters.space_in(names), factors_of(sources, world, parameters.cut, threads)
-    towers = dict(parameters.towers)
-    for window in days:
-        if sources.warehouse.examples(window).empty:
-            report(f"{window.instant:%Y-%m-%d}: nobody bought anything")
-            continue
-        examples, _ = examples_of(
-            sources, world, [window], factors, np.zeros(1, dtype=np.int32), lambda *_: space
-        )
-        if len(examples):
-            options = TowerOptions(dimensions=examples.item_tastes.shape[1], seed=seed_of(window))
-            (towers,) = train_towers(examples, [1], options, start=towers)
-        report(f"{window.instant:%Y-%m-%d}: {len(examples):,} first purchases")
-    return replace(parameters, towers=towers, space=space, names=names, learnt_until=until)
+    learnt = replace(parameters, space=parameters.space_in(names), names=names, learnt_until=window.end)
+    if sources.warehouse.examples(window).empty:
+        report(f"{window.instant:%Y-%m-%d}: nobody bought anything")
+        return learnt
+    factors, fit = factors_of(sources, world, parameters.cut, threads), np.zeros(1, dtype=np.int32)
+    examples, _ = examples_of(sources, world, [window], factors, fit, lambda *_: learnt.space)
+    report(f"{window.instant:%Y-%m-%d}: {len(examples):,} first purchases")
+    if not len(examples):
+        return learnt
+    options = TowerOptions(dimensions=examples.item_tastes.shape[1], seed=seed_of(window))
+    (towers,) = train_towers(examples, [1], options, start=parameters.towers)
+    return replace(learnt, towers=towers)
 
 
 def seed_of(window: Window) -> int:

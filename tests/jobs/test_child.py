@@ -37,7 +37,7 @@ def test_cpu_time_counts_what_nobody_waits_for():
     )
     worked = run_child([sys.executable, "-c", orphan]).cpu_seconds
     slept = run_child([sys.executable, "-c", "import time; time.sleep(1)"]).cpu_seconds
-    assert 0.8 < worked < 1.6
+    assert 0.7 < worked < 1.6  # it is counted in hundredths, and sampled
     assert slept < 0.5
 
 
