@@ -176,7 +176,7 @@ def test_a_missing_table_names_the_command(tmp_path: Path, missing: str):
 def test_a_shop_of_returns_alone_has_no_purchases(spark: Any, tmp_path: Path):
     """Transactions without a purchase are an error that names the file and the command."""
     settings = Shop([line("one", "tea", local(2), quantity=-1.0)], SMALL.items, []).write(tmp_path)
-    with pytest.raises(ValueError, match=r"No purchases in .*transactions/base\.parquet; run `endcap ingest`"):
+    with pytest.raises(ValueError, match=r"No purchases in .*base\.parquet; run `endcap ingest`"):
         feature_tables(spark, settings)
 
 

@@ -85,5 +85,5 @@ def test_without_purchases_nothing_can_be_planned(settings, more):
 
 def test_no_transactions_is_told(settings):
     """An installation that never ingested any hears what does."""
-    with pytest.raises(PlanError, match=r"No transactions in .*transactions/base\.parquet; run `endcap ingest`"):
+    with pytest.raises(PlanError, match=r"No transactions in .*base\.parquet; run `endcap ingest`"):
         history(settings.table("transactions"), until=UNTIL, days=7)
