@@ -2,12 +2,15 @@
 
 # ruff: noqa: D301 - click reads the backspace character in a help text as "keep these lines as they are"
 
-from datetime import date
+import shlex
+from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import click
 
 from feature_repo.settings import Settings
+from feature_repo.shop_calendar import ShopCalendar
 from jobs.verbs import Day, Refused, heed_termination, to_stderr
 
 REFUSED = 3  # exit code of a day whose challenger the gate refuses: `current` did not move
@@ -92,3 +95,40 @@ def backfill(first: date, last: date, every_model: bool, **choices: Any) -> None
         _daily().backfill(Choices(**choices), first, last, every_model=every_model)
     except RefusedError as error:
         raise RefusedChallenger(str(error)) from error
+
+
+@click.command("airflow-dag")
+@source_options[0]
+@source_options[1]
+@click.option(
+    "--schedule",
+    default="0 4 * * *",
+    show_default=True,
+    help="When a day is done, by the shop's clocks, as cron has it.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="The file to write; by default it is printed.")
+def airflow_dag(source: str, scale: float | None, schedule: str, out: Path | None) -> None:
+    """Make an Airflow DAG of the steps of a day, each of which only shells out.
+
+    \b
+    Example:
+      endcap airflow-dag --out dags/endcap_daily.py
+    """
+    from jobs.days.airflow import dag_text, write
+    from jobs.days.daily import last_day
+    from jobs.days.steps import DAY_STEPS
+
+    settings = Settings.from_environment()
+    words = ["endcap", "daily", "--source", shlex.quote(source), *(["--scale", str(scale)] if scale else [])]
+    text = dag_text(
+        DAY_STEPS,
+        timezone=ShopCalendar.load(settings.shop_calendar).timezone,
+        first=last_day(settings) + timedelta(days=2),
+        schedule=schedule,
+        command=" ".join(words),
+    )
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    write(out, text)
+    click.echo(f"{len(DAY_STEPS)} tasks in {out}")
