@@ -62,9 +62,10 @@ class LiveRows:
         for view, row in found.items():
             layout = self.reader.layout(view)
             known = row if row is not None and row.event_us >= since(layout, now_us) else None
-            baskets = self.log.baskets(user_id, after_us=known.event_us if known else 0)
-            if not baskets or (row is not None and row.event_us >= baskets[-1].received_us):
-                reached.append(row.event_us if row else now_us)
+            told = self.told_until(view, row)
+            baskets = self.log.baskets(user_id, after_us=told if known else 0)
+            if not baskets or (row is not None and told >= baskets[-1].received_us):
+                reached.append(told if row else now_us)
                 continue
             reached.append(baskets[-1].received_us)
             if view == HISTORY:
@@ -74,6 +75,16 @@ class LiveRows:
             new = packed_row(layout, user_id, values, baskets[-1].received_us)
             rows[view] = new, row.event_us if row else None
         return Exchange(key_of(user_id), rows), min(reached)
+
+    def told_until(self, view: str, row: FoundRow | None) -> int:
+        """The time up to which a row tells what the shopper did, in microseconds; 0 for no row.
+
+        A row of the job tells all that happened until the store was filled, though it is as of the shopper's
+        last basket: what the till says of that basket may be a moment before the log heard of it.
+        """
+        if row is None:
+            return 0
+        return max(row.event_us, self.rows.known_until(view) or 0)
 
     def pending(self) -> list[str]:
         """Shoppers whose rows lack purchases: all of the log's, where the store was filled anew."""

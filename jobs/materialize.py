@@ -39,6 +39,7 @@ def run(settings: Settings, end: datetime | None = None, since: datetime | None 
     With `since`, only rows that became known after it are read, and what the store has stays, newer or not
     touched: rows whose time to live ends meanwhile are dropped as they are read.
     """
+    from feature_repo.stores.packed.instants import microseconds
     from feature_repo.stores.packed.values import layout_of
 
     started = time.perf_counter()
@@ -57,6 +58,7 @@ def run(settings: Settings, end: datetime | None = None, since: datetime | None 
         {view.name: counted(view, latest[view.name]) for view in views},
         replace=end is not None and since is None,
         layouts=[layout_of(view) for view in views],
+        known_until_us=microseconds(now),
     )
     counts = {view.name: rows.count(view.name) for view in views}
     rows.close()

@@ -140,6 +140,27 @@ def test_a_later_snapshot_takes_over(intake):
     assert datetime.fromtimestamp(row(intake, STATS).event_us / 1e6, UTC) > NOW
 
 
+def test_what_the_job_knows_already_is_not_counted_again(intake):
+    """The till's time lies before the log's; the row of the job has the basket, and the next one adds one."""
+    buy(intake, "i01")
+    counted = {view: row(intake, view).values for view in (HISTORY, STATS)}
+    of_the_job = [  # the same basket, as of a second earlier
+        (HISTORY, packed_row(intake.live.reader.layout(HISTORY), "u0", counted[HISTORY], NOW_US - 1_000_000)),
+        (STATS, packed_row(intake.live.reader.layout(STATS), "u0", counted[STATS], NOW_US - 1_000_000)),
+    ]
+    intake.live.rows.write(
+        {view: [each] for view, each in of_the_job}, replace=True, known_until_us=NOW_US + 1
+    )
+    intake.apply(intake.live.pending())
+    assert intake.events.pending() == []
+    intake.commit([[Event("later", "purchase", "u0", "i01", 1.0)]])
+    found = row(intake, HISTORY).values
+    place = list(found["history_items"]).index("i01")
+    before = list(counted[HISTORY]["history_items"]).index("i01")
+    assert found["history_counts"][place] == counted[HISTORY]["history_counts"][before] + 1
+    assert row(intake, STATS).values["user_baskets_7d"] == counted[STATS]["user_baskets_7d"] + 1
+
+
 def test_old_purchases_count_in_no_short_span():
     """Of a shopper without counters, whose log goes back further: each basket in the spans that reach it."""
     day = 86_400_000_000

@@ -171,7 +171,7 @@ def test_what_is_not_served_online_is_not_read(settings):
     materialize.run(settings)
     with closing(sqlite3.connect(settings.online_store)) as store:
         tables = {name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    ours = {f"packed_{name}" for name in ("layouts", "versions", "fills")}
+    ours = {f"packed_{name}" for name in ("layouts", "versions", "fills", "known")}
     assert tables == {*ours, *(f"packed:endcap:{view}" for view in VIEWS)}
 
 

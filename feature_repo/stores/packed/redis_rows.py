@@ -60,6 +60,13 @@ return refused
 """
 
 
+# Times in microseconds, as text: the later one stays.
+LATER = """
+local old = redis.call('HGET', KEYS[1], ARGV[1])
+if not old or tonumber(old) < tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+"""
+
+
 class RedisRows:
     """Rows of one project at a URL such as redis://localhost:6379/0 or unix:///run/redis.sock."""
 
@@ -76,6 +83,7 @@ class RedisRows:
         )
         self._write_newest = self._client.register_script(NEWEST)
         self._write_same = self._client.register_script(SAME)
+        self._know_later = self._client.register_script(LATER)
 
     def declare(self, layout: Layout) -> None:
         """Keep a view's layout; that of rows written before stays known."""
@@ -99,16 +107,22 @@ class RedisRows:
         return None if told is None else Layout.from_json(told)
 
     def write(
-        self, rows: Mapping[str, Iterable[Row]], *, replace: bool = False, layouts: Sequence[Layout] = ()
+        self,
+        rows: Mapping[str, Iterable[Row]],
+        *,
+        replace: bool = False,
+        layouts: Sequence[Layout] = (),
+        known_until_us: int | None = None,
     ) -> None:
         """Write rows by view; a newer row stays. Each row is whole at any time, a batch is not.
 
         With `replace` the views have just these rows afterwards, however old. Those change all at once, and
         so do views that have no rows yet. `layouts` are declared: for views that have no rows yet with them,
-        so that nobody sees such a view without its rows.
+        so that nobody sees such a view without its rows. With `known_until_us`, the rows tell all that
+        happened up to that time, which is said last.
         """
         if replace:
-            self._write_anew(rows, layouts)
+            self._write_anew(rows, layouts, known_until_us)
             return
         with self._plainly():
             blank = {each.view: each for each in layouts if not self._client.exists(self._table(each.view))}
@@ -122,6 +136,8 @@ class RedisRows:
                 else:
                     self._merge(view, of_view, self._table(view))
             self._show(blank, aside)
+            for view in rows if known_until_us is not None else ():
+                self._know_later(keys=[self._known], args=[view, str(known_until_us)])
 
     def _merge(self, view: str, rows: Iterable[Row], table: str) -> None:
         for some in batched_rows(rows):
@@ -150,7 +166,9 @@ class RedisRows:
         found: Any = self._client.hscan_iter(table, count=ROWS_A_CALL)
         return ((key.decode(), 0, 0, row) for key, row in found)
 
-    def _write_anew(self, rows: Mapping[str, Iterable[Row]], layouts: Sequence[Layout]) -> None:
+    def _write_anew(
+        self, rows: Mapping[str, Iterable[Row]], layouts: Sequence[Layout], known_until_us: int | None
+    ) -> None:
         with self._plainly(), self._client.pipeline(transaction=True) as change:
             for layout in layouts:
                 self._declare(change, layout)
@@ -166,6 +184,8 @@ class RedisRows:
                     change.delete(table)
                 change.hset(self._fills, view, str(secrets.randbits(60)))
                 change.hincrby(self._versions, view, 1)
+                if known_until_us is not None:
+                    change.hset(self._known, view, str(known_until_us))
             change.execute()
 
     def exchange(self, changes: Iterable[Exchange]) -> list[str]:
@@ -222,6 +242,10 @@ class RedisRows:
         """What tells a view that was lost or written anew from the one before; None where there is none."""
         return self._number(self._fills, view)
 
+    def known_until(self, view: str) -> int | None:
+        """The time, in microseconds, up to which a view's rows tell all that happened; None if not said."""
+        return self._number(self._known, view)
+
     def _number(self, name: str, view: str) -> int | None:
         with self._plainly():
             found: Any = self._client.hget(name, view)
@@ -247,6 +271,7 @@ class RedisRows:
                 self._client.hdel(self._layouts, *gone)
             self._client.hincrby(self._versions, view, 1)
             self._client.hdel(self._fills, view)
+            self._client.hdel(self._known, view)
 
     def close(self) -> None:
         """Let the connections go; the next call opens one."""
@@ -265,6 +290,10 @@ class RedisRows:
     @property
     def _fills(self) -> str:
         return f"{self.project}:packed_fills"
+
+    @property
+    def _known(self) -> str:
+        return f"{self.project}:packed_known"
 
     @property
     def _layouts(self) -> str:

@@ -18,6 +18,7 @@ from feature_repo.stores.packed.layout import EmptyStoreError, Layout, NoStoreEr
 
 WAIT_S = 10.0  # for another writer to finish
 LAYOUTS, VERSIONS, FILLS = "packed_layouts", "packed_versions", "packed_fills"
+KNOWN = "packed_known"
 Row = tuple[str, int, int, bytes]  # key, event time, created time (us, 0 for none), packed row
 
 
@@ -95,12 +96,18 @@ class SqliteRows:
         return Layout.from_json(found[0][0]) if found else None
 
     def write(
-        self, rows: Mapping[str, Iterable[Row]], *, replace: bool = False, layouts: Sequence[Layout] = ()
+        self,
+        rows: Mapping[str, Iterable[Row]],
+        *,
+        replace: bool = False,
+        layouts: Sequence[Layout] = (),
+        known_until_us: int | None = None,
     ) -> None:
         """Write rows by view, all in one transaction; a newer row stays.
 
         With `replace` the views have just these rows afterwards, however old. `layouts` are declared with
-        them, so that nobody sees a view of them without its rows.
+        them, so that nobody sees a view of them without its rows. With `known_until_us`, the rows tell all
+        that happened up to that time.
         """
         with self._writing() as connection:
             self._make_fills(connection)
@@ -121,6 +128,17 @@ class SqliteRows:
                     " OR substr(excluded.row, 1, 8) <> substr(row, 1, 8)",  # of another schema: of no use
                     of_view,
                 )
+                if known_until_us is not None:
+                    self._know(connection, view, known_until_us, replace=replace)
+
+    def _know(self, connection: sqlite3.Connection, view: str, until_us: int, *, replace: bool) -> None:
+        told = "(project TEXT, view TEXT, until_us INTEGER, PRIMARY KEY (project, view))"
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {KNOWN} {told}")
+        connection.execute(
+            f"INSERT INTO {KNOWN} VALUES (?1, ?2, ?3) ON CONFLICT (project, view) DO UPDATE SET"
+            " until_us = CASE WHEN ?4 THEN ?3 ELSE max(until_us, ?3) END",
+            (self.project, view, until_us, replace),
+        )
 
     def exchange(self, changes: Iterable[Exchange]) -> list[str]:
         """Write rows where the store still has those that they were made from; keys of the others.
@@ -180,6 +198,10 @@ class SqliteRows:
         """What tells a view that was lost or written anew from the one before; None where there is none."""
         return self._number(f"SELECT fill FROM {FILLS}", view)
 
+    def known_until(self, view: str) -> int | None:
+        """The time, in microseconds, up to which a view's rows tell all that happened; None if not said."""
+        return self._number(f"SELECT until_us FROM {KNOWN}", view)
+
     def _number(self, query: str, view: str) -> int | None:
         try:
             found = self._fetch(f"{query} WHERE project = ? AND view = ?", [self.project, view])
@@ -210,6 +232,10 @@ class SqliteRows:
                 connection.execute(
                     f"DELETE FROM {FILLS} WHERE project = ? AND view = ?", (self.project, view)
                 )
+                if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (KNOWN,)).fetchone():
+                    connection.execute(
+                        f"DELETE FROM {KNOWN} WHERE project = ? AND view = ?", (self.project, view)
+                    )
                 self._changed(connection, view)
 
     def close(self) -> None:

@@ -112,6 +112,24 @@ def test_a_fill_is_another_after_a_loss_and_after_writing_anew(world):
     assert not rows.filled("sums")
 
 
+def test_until_when_rows_tell_all_is_kept_with_them(world):
+    """The later time stays, unless the view is written anew; rows without one leave it; lost with them."""
+    store, rows, _ = world
+    (key,) = fresh_ids(1)
+    write(store, VIEWS[0], [(key, {"n": proto("Int64", 1)}, T0, None)])
+    layout, row = rows.layout("counts"), (key, T0_US, 0, rows.read("counts", [key])[0])
+    rows.drop("counts")
+    later = [(None, False), (T0_US, False), (T0_US + 9, False), (T0_US + 5, False), (None, False)]
+    said = []
+    for until_us, anew in [*later, (T0_US + 5, True), (2**50, True)]:
+        rows.write({"counts": [row]}, layouts=[layout], replace=anew, known_until_us=until_us)
+        said.append(rows.known_until("counts"))
+    assert said == [None, T0_US, T0_US + 9, T0_US + 9, T0_US + 9, T0_US + 5, 2**50]
+    assert rows.known_until("sums") is None
+    rows.drop("counts")
+    assert rows.known_until("counts") is None
+
+
 def test_views_written_with_their_layouts_keep_the_newest(world):
     """Also of several rows of one key in one batch, and of rows that others write meanwhile."""
     _, rows, reader = world
