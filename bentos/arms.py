@@ -19,9 +19,9 @@ from bentos.assignment import Assigned, arms_in_force, assigned
 from bentos.experiments import ExperimentError, Experiments, load_experiments
 from bentos.exploration import Explore
 from bentos.followed_files import FollowedFiles, state_of
-from bentos.ladder import Reader
 from bentos.live_release import Engine, LiveRelease
 from bentos.live_rules import under
+from bentos.online_features import OnlineFeatures
 from bentos.release import Catalogue, Manifest, Release
 from bentos.rollouts import load_rollouts, rolled_out
 from bentos.rule_file import checked_against, load_rules
@@ -36,7 +36,7 @@ class Variant:
     """What answers one user."""
 
     release: Release
-    features: Reader
+    features: OnlineFeatures
     assigned: Assigned
     legacy: str | None = None
     explore: Explore | None = None

@@ -51,6 +51,7 @@ EXPERIMENTS_READ = Counter(
 )
 ARMS = Counter("endcap_arm_answers", "Answers of each arm of each experiment", ["experiment", "arm"])
 EXPOSURES = Counter("endcap_exposures", "Answers for the log, by what became of them", ["outcome"])
+READS = Counter("endcap_logged_reads", "Answers for the log of features, by what became of them", ["outcome"])
 
 
 def serving(release: str) -> None:
@@ -121,3 +122,8 @@ def exposed(arms: Mapping[str, str]) -> None:
 def exposures(outcome: str, n: int) -> None:
     """Note answers that were kept, or could not be."""
     EXPOSURES.labels(outcome=outcome).inc(n)
+
+
+def reads(outcome: str) -> None:
+    """Note an answer whose features were kept, or could not be."""
+    READS.labels(outcome=outcome).inc()

@@ -10,7 +10,7 @@ left alone for PAUSE_S, so that requests do not wait for it one after the other.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from time import monotonic
@@ -28,8 +28,9 @@ from feature_repo.stores.packed.layout import (
     PackedStoreError,
     SchemaMismatchError,
 )
+from feature_repo.stores.packed.matrix import Matrix
 from feature_repo.stores.packed.opened import open_rows
-from feature_repo.stores.packed.reader import PackedReader
+from feature_repo.stores.packed.reader import FoundRow, PackedReader
 
 log = logging.getLogger("bentoml.endcap")
 USER_VIEWS, ITEM_VIEW = ("user_stats", "user_history"), "item_stats"  # as `feature_repo.features.services`
@@ -53,29 +54,39 @@ class OnlineFeatures:
 
     def read_user(self, user_id: str) -> dict[str, Any] | None:
         """The user's features by name, and the newest `event_timestamp` among them; None if unknown."""
+        return together(self.user_rows(user_id))
+
+    def user_rows(self, user_id: str) -> dict[str, FoundRow | None]:
+        """The user's row in each of USER_VIEWS; None where there is none, or it has expired."""
         with self._available():
-            found = self._reader.read_views(USER_VIEWS, user_id, now_us=self._as_of_us())
-            rows = [row for row in found if row is not None]
-            if not rows:
+            found = self._reader.read_views(USER_VIEWS, user_id, now_us=self.as_of_us())
+            if all(row is None for row in found):
                 self._reader.check_filled(USER_VIEWS)
-                return None
-        values = {name: value for row in rows for name, value in row.values.items()}
-        return {**values, "event_timestamp": time_of(max(row.event_us for row in rows))}
+        return dict(zip(USER_VIEWS, found, strict=True))
 
     def read_items(self, items: Positions) -> Floats:
         """Features of items of the catalogue, (n_items, n_item_features) float32 in the release's order.
 
         NaN where missing.
         """
+        return self.item_rows(items).values.astype("float32")
+
+    def item_rows(self, items: Positions) -> Matrix:
+        """The same before it is rounded, with the event time of each row."""
         with self._available():
-            found = self._items.read_matrix(items, now_us=self._as_of_us())
+            found = self._items.read_matrix(items, now_us=self.as_of_us())
             if items.size and not found.found.any():
                 self._reader.check_filled([ITEM_VIEW])
-        return found.values.astype("float32")
+        return found
+
+    def known_until(self) -> dict[str, int | None]:
+        """The time by view, in microseconds, up to which the job's rows tell all; None where nobody said."""
+        with self._available():
+            return {view: self.rows.known_until(view) for view in (*USER_VIEWS, ITEM_VIEW)}
 
     def last_items(self, items: Positions) -> Floats | None:
         """The same as they were read last, without asking the store; None if they never were."""
-        found = self._items.last_matrix(items, now_us=self._as_of_us())
+        found = self._items.last_matrix(items, now_us=self.as_of_us())
         return None if found is None else found.values.astype("float32")
 
     def late(self) -> datetime | None:
@@ -102,8 +113,8 @@ class OnlineFeatures:
                     f"The release needs {missing}, which {' and '.join(views)} lack; run `endcap apply`"
                 )
 
-    def _as_of_us(self) -> int:
-        """The clock, or the newest item row where that has expired by it."""
+    def as_of_us(self) -> int:
+        """The clock in microseconds, or the newest item row where that has expired by it."""
         now_us = microseconds(self.clock())
         newest = self._items.expired_us(now_us)
         return now_us if newest is None else newest
@@ -122,3 +133,12 @@ class OnlineFeatures:
                 self._said = str(error)
                 log.warning("%s", error)
             raise FeaturesUnavailableError(error.told) from error
+
+
+def together(rows: Mapping[str, FoundRow | None]) -> dict[str, Any] | None:
+    """Features of several views by name, and the newest `event_timestamp` among them; None for no row."""
+    found = [row for row in rows.values() if row is not None]
+    if not found:
+        return None
+    values = {name: value for row in found for name, value in row.values.items()}
+    return {**values, "event_timestamp": time_of(max(row.event_us for row in found))}

@@ -45,6 +45,7 @@ from bentos.online_features import OnlineFeatures
 from bentos.openapi import Described
 from bentos.recommend import Recommendation, recommend
 from bentos.release import Release, load_stored, stored_model
+from bentos.sampled_reads import SampledReads
 from bentos.session import LASTS_S, LENGTH, session_of
 from bentos.shop_clock import ShopClock
 from bentos.slots import Slot
@@ -101,6 +102,7 @@ class Endcap:
         self.arms = Arms(self.settings, self.live, self.engine_of)
         self.live.switched = self.arms.switched
         self.exposures = Exposures(ExposureLog(self.settings.exposure_log))
+        self.reads = SampledReads(self.settings)
         self.events = EventLog(self.settings.event_log)
         writer = open_rows(self.settings, timeout_s=WRITE_S, read_only=False, create=False)
         self.intake = Intake(self.events, LiveRows(writer, self.events), self.clock)
@@ -195,9 +197,10 @@ class Endcap:
         except ExperimentError as error:
             raise refused(request, "arms", error) from error
         recent = self.recent(request.user_id)
+        reader = self.reads.reader(request_id, variant.features)
         found = recommend(
             variant.release,
-            variant.features,
+            reader,
             request.user_id,
             k=request.k,
             task=request.task,
@@ -219,6 +222,7 @@ class Endcap:
             assigned=variant.assigned,
             temperature=variant.explore.temperature if variant.explore else None,
         )
+        self.reads.keep(exposure, reader, variant.release)
         if not await self.exposures.keep(exposure):
             found = replace(found, degraded=(*found.degraded, NOT_KEPT))
         return told(exposure, found)

@@ -7,6 +7,7 @@ The environment is read once, at the edge (`Settings.from_environment`), and pas
     ENDCAP_REPORTS   folder of reports (default: reports)
     ENDCAP_THREADS   threads that one step may use (default: the machine's cores)
     ENDCAP_REPLAY    1 for a server of a replay, whose clock may be set (default: 0)
+    ENDCAP_LOG_FEATURES       share of answers whose features are logged as they were read (default: 0.01)
     ENDCAP_BIGQUERY_DATASET   PROJECT.DATASET of the logs' tables, for gcp
     FEAST_FS_YAML_FILE_PATH   which feature_store.yaml: Feast's own variable, for its commands too
 
@@ -44,12 +45,15 @@ class Settings:
     feature_store: Path = FEATURE_STORE
     replay: bool = False
     bigquery_dataset: str = ""
+    log_features: float = 0.01
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
             raise SettingsError(f"ENDCAP_PROFILE is {self.profile!r}; use {' or '.join(PROFILES)}")
         if self.threads < 1:
             raise SettingsError(f"ENDCAP_THREADS is {self.threads}; use a whole number from 1")
+        if not 0 <= self.log_features <= 1:
+            raise SettingsError(f"ENDCAP_LOG_FEATURES is {self.log_features}; use a share from 0 to 1")
         if self.bigquery_dataset and not DATASET.fullmatch(self.bigquery_dataset):
             raise SettingsError(
                 f"ENDCAP_BIGQUERY_DATASET is {self.bigquery_dataset!r}; use PROJECT.DATASET,"
@@ -74,6 +78,7 @@ class Settings:
             feature_store=Path(environ.get("FEAST_FS_YAML_FILE_PATH") or FEATURE_STORE).absolute(),
             replay=replay == "1",
             bigquery_dataset=environ.get("ENDCAP_BIGQUERY_DATASET", ""),
+            log_features=share_of("ENDCAP_LOG_FEATURES", environ.get("ENDCAP_LOG_FEATURES") or "0.01"),
         )
 
     def table(self, name: str) -> Path:
@@ -137,6 +142,11 @@ class Settings:
         return self.state / "exposures.db"
 
     @property
+    def feature_log(self) -> Path:
+        """What a share of the answers read of the online store."""
+        return self.state / "features.db"
+
+    @property
     def experiments_file(self) -> Path:
         """Which experiments run: an operator's."""
         return self.state / "experiments.yaml"
@@ -160,6 +170,14 @@ class Settings:
     def rules_file(self) -> Path:
         """An operator's business rules, which override those of the release while the file is there."""
         return self.state / "rules.yaml"
+
+
+def share_of(name: str, told: str) -> float:
+    """A share as a setting tells it; SettingsError for what is no number."""
+    try:
+        return float(told)
+    except ValueError:
+        raise SettingsError(f"{name} is {told!r}; use a share from 0 to 1") from None
 
 
 def all_parts(part: Path) -> str:

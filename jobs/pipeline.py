@@ -208,6 +208,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "ENDCAP_REPORTS": str(settings.reports),
         "ENDCAP_THREADS": str(settings.threads),
         "ENDCAP_BIGQUERY_DATASET": settings.bigquery_dataset,
+        "ENDCAP_LOG_FEATURES": str(settings.log_features),
         "FEAST_FS_YAML_FILE_PATH": str(settings.feature_store),
     }
 

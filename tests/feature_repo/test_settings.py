@@ -11,6 +11,7 @@ def test_the_environment_is_read_with_defaults(tmp_path):
     assert settings.state == tmp_path
     assert settings.profile == "embedded"
     assert settings.threads >= 1
+    assert settings.log_features == 0.01
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,9 @@ def test_the_environment_is_read_with_defaults(tmp_path):
         ({"ENDCAP_PROFILE": "gpc"}, "ENDCAP_PROFILE is 'gpc'; use embedded or gcp"),
         ({"ENDCAP_THREADS": "two"}, "ENDCAP_THREADS is 'two'"),
         ({"ENDCAP_THREADS": "0"}, "ENDCAP_THREADS is 0"),
+        ({"ENDCAP_LOG_FEATURES": "all"}, "ENDCAP_LOG_FEATURES is 'all'; use a share from 0 to 1"),
+        ({"ENDCAP_LOG_FEATURES": "1.5"}, "ENDCAP_LOG_FEATURES is 1.5; use a share from 0 to 1"),
+        ({"ENDCAP_LOG_FEATURES": "nan"}, "ENDCAP_LOG_FEATURES is nan; use a share from 0 to 1"),
         ({"ENDCAP_BIGQUERY_DATASET": "endcap"}, "ENDCAP_BIGQUERY_DATASET is 'endcap'; use PROJECT.DATASET"),
         ({"ENDCAP_BIGQUERY_DATASET": "my-shop.end.cap"}, "ENDCAP_BIGQUERY_DATASET is 'my-shop.end.cap'"),
         ({"ENDCAP_BIGQUERY_DATASET": "My.endcap"}, "ENDCAP_BIGQUERY_DATASET is 'My.endcap'"),

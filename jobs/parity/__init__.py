@@ -1,0 +1,1 @@
+"""What the service read, held against what training would read: feature by feature, bit by bit."""
