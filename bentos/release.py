@@ -8,7 +8,6 @@ every other file, so its existence means complete and its hashes mean untouched.
 import hashlib
 import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -19,6 +18,8 @@ from typing import Any, TypeVar
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+
+from feature_repo.imports import absent
 
 MODEL_NAME = "endcap-release"
 MANIFEST = "manifest.json"
@@ -162,18 +163,6 @@ def load_ranker(path: Path) -> Any:
     booster.load_model(path)
     booster.set_param({"nthread": 1})  # loading forgets it
     return booster
-
-
-@contextmanager
-def absent(*names: str) -> Iterator[None]:
-    """Let imports in the block not find some modules, unless they are loaded already."""
-    hidden = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
 
 
 def load(folder: Path, tag: str = "") -> Release:

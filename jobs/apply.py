@@ -18,8 +18,8 @@ def run(settings: Settings) -> Result:
     """Make the registry of `settings` equal to the definitions."""
     started = time.perf_counter()
     settings.state.mkdir(parents=True, exist_ok=True)
+    defined = definitions()  # first: Feast checks them as it would for anybody
     store = open_store(settings)
-    defined = definitions()
     stale = stale_objects(store, defined)
     store.apply(defined, objects_to_delete=stale, partial=False)
     views, services = store.list_feature_views(), store.list_feature_services()

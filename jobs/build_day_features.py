@@ -4,9 +4,9 @@ In: the tables, and the feature tables up to the day before. Out: a part day-DAY
 user_stats and item_stats, a snapshot as of the day's end over the weeks that end with it; in user_history,
 the rows of the day's baskets; in item_coming_promotions, on the first day of a shop week, that week's rows.
 
-The statistics have the formulas of the full build; only how their sums over weeks come about differs. They
-are sums over the longest window, and over the lines that were first or last for their shopper or item: to
-find these, one pass over the tables is made. Histories go on from each shopper's last row.
+The statistics have the formulas of the full build; only how their sums over weeks come about differs: they
+are sums over the lines of the longest window. When a shopper or item was first seen takes one pass over the
+tables. Histories go on from each shopper's last row.
 """
 
 import shutil
@@ -69,19 +69,16 @@ def snapshots(spark: Any, settings: Settings, calendar: ShopCalendar, day: date)
     from jobs.features.user_stats import user_snapshot
 
     weeks, end = calendar.ending_with(day, WEEKS), F.lit(calendar.day_end(day))
-    last = week_ends(spark, weeks, WEEKS).where(F.col("week") == WEEKS)
     items, promotions = read_table(spark, settings, "items"), read_promotions(spark, settings)
     lines = read_table(spark, settings, "transactions").where(F.col("event_timestamp") < end)
     lately = lines.where(F.col("event_timestamp") >= F.lit(weeks.start(1)))
-    older = lines.where(F.col("event_timestamp") < F.lit(weeks.start(1)))
-    departments = F.broadcast(items.select("item_id", "category_1"))
     of_users = lately.where(F.col("event_timestamp") >= F.lit(weeks.start(WEEKS - QUARTER)))
-    of_users = of_users.unionByName(ends_of(lines, "user_id"))
-    by_user = purchases(of_users.distinct(), weeks).join(departments, "item_id")
-    by_item = purchases(lately.unionByName(ends_of(older, "item_id")), weeks)
+    departments = F.broadcast(items.select("item_id", "category_1"))
+    by_user, by_item = purchases(of_users, weeks).join(departments, "item_id"), purchases(lately, weeks)
+    slots, users, sold = slots_of(settings, items), lives(lines, "user_id"), lives(lines, "item_id")
     found = {
-        "user_stats": user_snapshot(by_user, end, WEEKS, slots_of(settings, items), DEPARTMENT_SLOTS),
-        "item_stats": item_snapshot(by_item, promotions, last, weeks),
+        "user_stats": user_snapshot(by_user, users, end, WEEKS, slots, DEPARTMENT_SLOTS),
+        "item_stats": item_snapshot(by_item, sold.drop("last"), promotions, WEEKS, weeks),
     }
     begin = calendar.day_start(day)
     if calendar.start(calendar.week_at(begin)) == begin:
@@ -91,17 +88,13 @@ def snapshots(spark: Any, settings: Settings, calendar: ShopCalendar, day: date)
     return found
 
 
-def ends_of(lines: Any, key: str) -> Any:
-    """The first and the last of each user's or item's lines."""
+def lives(lines: Any, key: str) -> Any:
+    """The times of the first and the last purchase of each user or item."""
     from pyspark.sql import functions as F  # noqa: N812 - the name that Spark users know
 
-    line = F.struct("event_timestamp", *[name for name in lines.columns if name != "event_timestamp"])
-    ends = (
-        lines.where(F.col("quantity") > 0)
-        .groupBy(key)
-        .agg(F.array_distinct(F.array(F.min(line), F.max(line))).alias("ends"))
-    )
-    return ends.select(F.explode("ends").alias("line")).select(*[f"line.{name}" for name in lines.columns])
+    at = F.col("event_timestamp")
+    bought = lines.where(F.col("quantity") > 0).groupBy(key)
+    return bought.agg(F.min(at).alias("first"), F.max(at).alias("last"))
 
 
 def write_part(rows: Any, part: Path, created: datetime) -> int:

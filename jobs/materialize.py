@@ -22,6 +22,7 @@ from typing import Any
 
 from feature_repo.settings import Settings
 from feature_repo.store import open_store
+from feature_repo.stores.packed.instants import microseconds
 from feature_repo.stores.packed.opened import open_rows, store_files
 from feature_repo.stores.packed.sqlite_rows import Row
 from jobs.result import Result
@@ -39,11 +40,10 @@ def run(settings: Settings, end: datetime | None = None, since: datetime | None 
     With `since`, only rows that became known after it are read, and what the store has stays, newer or not
     touched: rows whose time to live ends meanwhile are dropped as they are read.
     """
-    from feature_repo.stores.packed.instants import microseconds
-    from feature_repo.stores.packed.values import layout_of
-
     started = time.perf_counter()
     store, rows = open_store(settings), open_rows(settings, read_only=False)
+    from feature_repo.stores.packed.values import layout_of
+
     views = online_views(store, settings)
     now = end.astimezone(UTC) if end else newest_event(settings, views)
     begin = since.astimezone(UTC) if since else None

@@ -112,40 +112,39 @@ def item_stats(
 
 
 def item_snapshot(
-    bought: DataFrame, promotions: DataFrame, ends: DataFrame, calendar: ShopCalendar
+    bought: DataFrame, lives: DataFrame, promotions: DataFrame, week: int, calendar: ShopCalendar
 ) -> DataFrame:
-    """The same features as of the end of one week, the only row of `ends`, without the weeks before it.
+    """The same features as of the end of one `week`, without the weeks before it.
 
-    `bought` are purchases with `week`: all of the longest span, and of each item the first ever.
+    `bought` are purchases of the longest span, with `week`; `lives` has the `first` purchase ever of each
+    item_id.
     """
-    (end,) = ends.collect()
-    now, span = F.lit(end["event_timestamp"]), {s: F.col("week") > end["week"] - WEEKS[s] for s in SPANS}
-    basket = F.struct("user_id", "basket_id")
-    sums = {"paid": "price_paid", "units": "quantity", "discounted": "discount"}
-    sold = bought.groupBy("item_id").agg(
-        *[F.count_distinct(F.when(span[s], basket)).alias(f"item_baskets_{s}") for s in SPANS],
-        *[
-            F.coalesce(F.sum(F.when(span[s], F.col(column))), F.lit(0)).alias(f"{output}_{s}")
-            for output, column in sums.items()
-            for s in ("91d", "182d")
-        ],
-        days_between(now, F.min("event_timestamp")).alias("item_age_days"),
-    )
-    buyers = (
-        bought.where(span["91d"])
+    now, span = F.lit(calendar.end(week)), {s: F.col("week") > week - WEEKS[s] for s in SPANS}
+    this_week = bought.sparkSession.range(1).select(F.lit(week).alias("week"), now.alias("event_timestamp"))
+    sums = [f"{what}_{s}" for what in ("paid", "units", "discounted") for s in ("91d", "182d")]
+    columns = {"paid": "price_paid", "units": "quantity", "discounted": "discount"}
+    of_line = [F.sum(F.when(span[s], F.col(columns[what]))).alias(f"{what}_{s}") for what, s in
+               (name.split("_") for name in sums)]  # fmt: skip
+    totals = [F.sum(name).alias(name) for name in sums]
+    baskets = [f"item_baskets_{s}" for s in SPANS]
+    by_basket = bought.repartition("item_id").groupBy("item_id", "user_id", "basket_id")
+    by_user = (
+        by_basket.agg(F.max("week").alias("week"), *of_line)
         .groupBy("item_id", "user_id")
-        .agg(F.count_distinct("basket_id").alias("baskets"))
-        .groupBy("item_id")
-        .agg(
-            F.count(F.lit(1)).alias("item_users_91d"),
-            F.count(F.when(F.col("baskets") > 1, F.lit(1))).alias("repeats"),
-        )
+        .agg(*[F.count(F.when(span[s], F.lit(1))).alias(f"item_baskets_{s}") for s in SPANS], *totals)
     )
-    shown = exposure(promotions, ends, calendar).drop("event_timestamp", "week")
-    rolled = sold.where(F.col("item_baskets_182d") > 0).join(buyers, "item_id", "left")
+    lately = F.col("item_baskets_91d")
+    sold = by_user.groupBy("item_id").agg(
+        F.count(F.when(lately > 0, F.lit(1))).alias("item_users_91d"),
+        F.count(F.when(lately > 1, F.lit(1))).alias("repeats"),
+        *[F.sum(name).alias(name) for name in baskets],
+        *totals,
+    )
+    shown = exposure(promotions, this_week, calendar).drop("event_timestamp", "week")
+    rolled = sold.where(F.col("item_baskets_182d") > 0).join(lives, "item_id")
     rolled = rolled.join(F.broadcast(shown), "item_id", "left").withColumn("event_timestamp", now)
-    shares = [f"item_{kind}_share" for kind in KINDS]
-    return described(rolled.fillna(0, ["item_users_91d", "repeats"]).fillna(0.0, shares))
+    rolled = rolled.withColumn("item_age_days", days_between(now, F.col("first")))
+    return described(rolled.fillna(0, sums).fillna(0.0, [f"item_{kind}_share" for kind in KINDS]))
 
 
 def described(rolled: DataFrame) -> DataFrame:

@@ -9,6 +9,7 @@ from jobs.features.windows import WEEKS, distinct_changes, rolling_sums, running
 
 SPANS = ("7d", "28d", "91d")
 DISTINCT = {"baskets": "basket_id", "items": "item_id"}  # counted once a window; a basket may span a week end
+LIFE = ("first", "last")
 DAY = 86_400.0
 MICROSECONDS = 1e6
 
@@ -88,37 +89,38 @@ def user_stats(bought: DataFrame, ends: DataFrame, slots: Sequence[str], width: 
     return described(rolled, slots, width)
 
 
-def user_snapshot(bought: DataFrame, end: Column, week: int, slots: Sequence[str], width: int) -> DataFrame:
+def user_snapshot(
+    bought: DataFrame, lives: DataFrame, end: Column, week: int, slots: Sequence[str], width: int
+) -> DataFrame:
     """The same features as of the end of one `week`, without the weeks before it.
 
-    `bought` are purchases with `week` and `category_1`: all of the longest span, and of each shopper the
-    first and the last ever.
+    `bought` are purchases of the longest span, with `week` and `category_1`; `lives` has the `first` and the
+    `last` purchase ever of each user_id.
     """
     span = {name: F.col("week") > week - WEEKS[name] for name in SPANS}
-    recent = span["91d"]
-    rolled = (
-        bought.withColumn("slot", slot_of(slots))
-        .groupBy("user_id")
-        .agg(
-            *[
-                F.coalesce(F.sum(F.when(span[s], F.col("price_paid"))), F.lit(0)).alias(f"user_spend_{s}")
-                for s in SPANS
-            ],
-            *[
-                F.count_distinct(F.when(span[s], F.col(thing))).alias(f"user_{what}_{s}")
-                for what, thing in DISTINCT.items()
-                for s in SPANS
-            ],
-            F.coalesce(F.sum(F.when(recent, F.col("discount"))), F.lit(0)).alias("discounted_91d"),
-            *[
-                F.count(F.when(recent & (F.col("slot") == place), F.lit(1))).alias(f"lines_{place}_91d")
-                for place in range(len(slots))
-            ],
-            days_between(end, F.max("event_timestamp")).alias("user_recency_days"),
-            days_between(end, F.min("event_timestamp")).alias("user_tenure_days"),
-        )
+    of_user = bought.withColumn("slot", slot_of(slots)).repartition("user_id")
+    sums = of_user.groupBy("user_id").agg(
+        *[F.sum(F.when(span[s], F.col("price_paid"))).alias(f"user_spend_{s}") for s in SPANS],
+        F.sum(F.when(span["91d"], F.col("discount"))).alias("discounted_91d"),
+        *[
+            F.count(F.when(span["91d"] & (F.col("slot") == place), F.lit(1))).alias(f"lines_{place}_91d")
+            for place in range(len(slots))
+        ],
     )
-    return described(rolled.withColumn("event_timestamp", end), slots, width)
+    rolled = lives.join(sums, "user_id", "left")
+    for what, thing in DISTINCT.items():  # the last week of a thing says which spans it counts in
+        latest = of_user.groupBy("user_id", thing).agg(F.max("week").alias("week"))
+        counts = [F.count(F.when(span[s], F.lit(1))).alias(f"user_{what}_{s}") for s in SPANS]
+        rolled = rolled.join(latest.groupBy("user_id").agg(*counts), "user_id", "left")
+    rolled = rolled.fillna(0, [name for name in rolled.columns if name not in ("user_id", *LIFE)])
+    rolled = rolled.withColumns(
+        {
+            "event_timestamp": end,
+            "user_recency_days": days_between(end, F.col("last")),
+            "user_tenure_days": days_between(end, F.col("first")),
+        }
+    )
+    return described(rolled, slots, width)
 
 
 def described(rolled: DataFrame, slots: Sequence[str], width: int) -> DataFrame:

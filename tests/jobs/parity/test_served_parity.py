@@ -20,9 +20,7 @@ def test_answers_over_http_are_audited(shop, tmp_path):
     settings = copied(shop, tmp_path / "state")
     for name in ("features", "registry.db"):
         (settings.state / name).symlink_to(shop.settings.state / name)
-    write(
-        settings.experiments_file, experiments("{old: {share: 0.5, legacy: buy_again}, new: {share: 0.5}}")
-    )
+    write(settings.experiments_file, experiments("{old: {share: 0.5, legacy: buy_again}, new: {share: 0.5}}"))
     answers = []
     with serving(shop, settings, ENDCAP_REPLAY="1", ENDCAP_LOG_FEATURES="1") as url:
         for day in range(3):
