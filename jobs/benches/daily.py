@@ -28,6 +28,7 @@ from jobs.markers import read_marker
 from jobs.pipeline import Pipeline, RefusedError, Say, day_before
 from jobs.source_days import changed_days
 from jobs.steps import Choices, step_named
+from jobs.train import release_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 REPORT = "bench_daily"
 FRESH, FROZEN = "fresh", "frozen"
 BASE = ("ingest", "build-features", "embed-items", "apply", "materialize")  # what a day's data goes on from
+SAID = ("recall@10", "ndcg@10")
 Record = dict[str, Any]
 
 
@@ -66,7 +68,7 @@ class DailyBench:
         for day in every:
             self.play(day, choices)
         self.daily().day(replace(choices, day=every[-1] + timedelta(days=1)), until="ingest")
-        found = [*self.quality(every), *self.costs(every)]
+        found = [*self.quality(every), *self.costs(every), *self.warm_start(every[-1])]
         if kills:
             found += day_kills.records(self.kept, every[:2], choices, kills, self.head)
         path = write(self.settings, "daily", found)
@@ -118,9 +120,7 @@ class DailyBench:
         with suppress(RefusedError):
             self.daily().day(replace(choices, day=day))
         played = {"refused": refused, "serves": self.serving(day), "again_s": time.perf_counter() - begin}
-        aside = note.with_suffix(".aside")
-        aside.write_text(json.dumps(played))
-        aside.replace(note)
+        write_json(note, played)
 
     def serving(self, day: date) -> str:
         """The release that serves after a day: its own, or where it was refused its champion."""
@@ -146,7 +146,7 @@ class DailyBench:
 
         values = pd.concat([self.values(day, days[0]).assign(day=day) for day in days], ignore_index=True)
         for record in records(values, REPORT, FRESH):
-            if record["day"] == "all" and record["metric"] in ("recall@10", "ndcg@10"):
+            if record["day"] == "all" and record["metric"] in SAID:
                 self.say(line(record))
             yield record
 
@@ -177,6 +177,22 @@ class DailyBench:
         per_shopper.write(measured(sources, releases, window, threads=self.own.threads), path)
         return pd.read_parquet(path)
 
+    def warm_start(self, last: date) -> list[Record]:
+        """Going on against training in full, for the last of the days' trainings; kept beside the days."""
+        from jobs.benches import warm_start
+
+        cut, path = base_cut(self.own, last), self.own.state / "warm_start.json"
+        if not release_folder(self.own, cut - 1).exists():
+            self.head("one training in these days: no warm start to hold against it; give --days 8 or more")
+            return []
+        if not path.exists():
+            write_json(path, list(warm_start.records(self.own, cut, self.head)))
+        found: list[Record] = json.loads(path.read_text())
+        for record in found:
+            if record["metric"] in SAID:
+                self.say(line(record))
+        return found
+
     def costs(self, days: list[date]) -> Iterator[Record]:
         """CPU and wall seconds of each step of each day, of the full build, and seconds of a second run."""
         for name in BASE:
@@ -198,6 +214,13 @@ class DailyBench:
                     tags = {"day": str(day), "stage": step.name, "design": "day"}
                     yield cost("cpu_s", marker.cpu_seconds, **tags)
                     yield cost("wall_s", marker.result.seconds, **tags)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a file aside, then rename it."""
+    aside = path.with_suffix(".aside")
+    aside.write_text(json.dumps(content))
+    aside.replace(path)
 
 
 def cost(metric: str, seconds: float, **tags: str) -> Record:

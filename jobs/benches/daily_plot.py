@@ -36,7 +36,7 @@ def figure(records: Iterable[Record]) -> Any:
         draw_quality(panel, [each for each in shown if each["task"] == task and "versus" not in each], task)
     lifts = [each for each in kept if each.get("versus") == "frozen" and each["metric"] == METRIC]
     draw_lifts(panels[1][0], lifts)
-    draw_costs(panels[1][1], [each for each in kept if each["metric"] == "cpu_s"])
+    draw_costs(panels[1][1], [each for each in kept if each["metric"] == "cpu_s" and "stage" in each])
     return made
 
 
