@@ -177,7 +177,7 @@ def heavy(columns):
 
     rng = np.random.default_rng(0)
     data = xgboost.DMatrix(rng.uniform(0, 30, (400, columns)), label=rng.integers(0, 2, 400))
-    options = {"objective": "binary:logistic", "max_depth": 6, "nthread": 1, "num_parallel_tree": 400}
+    options = {"objective": "binary:logistic", "max_depth": 6, "nthread": 1, "num_parallel_tree": 260}
     return xgboost.train({**options, "subsample": 0.7}, data, num_boost_round=3)
 
 
