@@ -16,6 +16,7 @@ import click
 from feature_repo.settings import Settings
 from jobs.days.cli import RefusedChallenger, airflow_dag, backfill, daily, date_option, day_option
 from jobs.experiments.cli import experiment, export_logs, replay, rollout
+from jobs.monitor.cli import monitor
 from jobs.parity.cli import audit_parity
 from jobs.verbs import TASKS, Cuts, Day, Instant, Names, Refused, Verbs, heed_termination, to_stderr
 
@@ -471,7 +472,8 @@ def _run_step(name: str, arguments: dict[str, Any]) -> None:
     result_file.write_text(json.dumps(result_record(result)))
 
 
-for verb in (daily, backfill, airflow_dag, experiment, replay, rollout, export_logs, audit_parity):
+VERBS = (daily, backfill, airflow_dag, monitor, audit_parity, experiment, replay, rollout, export_logs)
+for verb in VERBS:
     endcap.add_command(verb)
 
 
