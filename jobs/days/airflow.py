@@ -24,7 +24,8 @@ TEXT = '''"""A day of the shop, from its rows to the release that serves.
 Made by `endcap airflow-dag`: make it anew where a step was added or the schedule is another, and change
 nothing here. A run at {schedule} ({timezone}) does the local day that ended before it. A day follows the one
 before, so a run waits for that, and days that were missed are caught up in order. Where the gate refuses a
-challenger its task is skipped, and so are those that would release it: alert on skipped tasks.
+challenger its task is skipped, and so are those that would release it: alert on skipped tasks, and on the
+monitor's, which fails where the day's rows, features or answers are not in order.
 """
 
 from datetime import timedelta
@@ -61,12 +62,20 @@ with DAG(
         )
         if before is not None:
             before >> task
+        if name == {last_of_data}:
+            task >> BashOperator(  # a day that is not in order fails here, and holds up nothing
+                task_id="monitor",
+                bash_command=f"{monitor} --date {{DAY}}",
+                append_env=True,
+                depends_on_past=False,
+                execution_timeout=timedelta(hours={hours}),
+            )
         before = task
 '''
 
 
 def dag_text(
-    steps: Sequence[Step], *, timezone: str, first: date, schedule: str, command: str = "endcap daily"
+    steps: Sequence[Step], *, timezone: str, first: date, schedule: str, command: str = "endcap"
 ) -> str:
     """The file; `first` is the local day of the first run, which does the day before it."""
     names = [step.name for step in steps]
@@ -82,7 +91,10 @@ def dag_text(
         timezone_text=json.dumps(timezone),
         steps="\n".join(rows),
         first=f"{first.year}, {first.month}, {first.day}",
-        command=command,
+        command=f"{command} daily",
+        monitor=f"{command} monitor",
+        last_of_data=json.dumps(LAST_OF_DATA),
+        hours=DEFAULT_HOURS,
         refused=REFUSED,
     )
 

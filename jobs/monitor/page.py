@@ -80,5 +80,5 @@ def table(alerts: Sequence[Alert]) -> str:
         f"<td>{escape(each.about)}</td><td>{escape(each.text)}</td></tr>"
         for each in alerts
     )
-    head = "<tr><th>level</th><th>what</th><th>of</th><th>found</th></tr>"
-    return f'<div class="wide"><table>{head}{rows}</table></div>'
+    head = "<thead><tr><th>level</th><th>what</th><th>of</th><th>found</th></tr></thead>"
+    return f'<div class="wide"><table>{head}<tbody>{rows}</tbody></table></div>'

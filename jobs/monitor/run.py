@@ -1,7 +1,7 @@
 """Is a day in order? Its rows, its features, what was served, and whether that was what training reads.
 
-In: tables, feature tables, the service's logs, the day's parity audit where one was made. Out: lines for the
-terminal, reports/monitor.html and monitor.json, and state/days/D/alerts.json for a pager.
+In: tables, feature tables, the service's logs; logged features are audited. Out: lines for the terminal,
+reports/monitor.html and monitor.json, and state/days/D/alerts.json for a pager.
 
     endcap monitor --date 2017-12-04
 """
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from feature_repo.settings import Settings
-from jobs.monitor.alerts import FAIL, OK, Alert, pager
+from jobs.monitor.alerts import FAIL, OK, WARN, Alert, pager
 from jobs.monitor.bounds import WEEKS, trailing
 from jobs.monitor.data_quality import data_alerts, looked_back
 from jobs.monitor.day_figures import DayFigures, day_figures
@@ -54,7 +54,7 @@ def run(settings: Settings, day: date) -> Monitored:
         *data_alerts(figures, day, rules),
         *drift_alerts(settings, day, rules),
         *served_alerts(served, day, rules),
-        *parity_alerts(settings.day(day) / "parity.json"),
+        *parity_alerts(settings, day),
     )
     path = settings.reports / "monitor.html"
     write(path, page(day, alerts, drawn(figures, served, day, alerts, rules)))
@@ -75,20 +75,33 @@ def rules_file(settings: Settings) -> Path:
     return settings.state / "monitor.yaml"
 
 
-def parity_alerts(path: Path) -> Iterator[Alert]:
-    """What the day's audit found, where one was made: one alert for each feature that differs."""
-    if not path.is_file():
-        return
-    found = [each for each in json.loads(path.read_text()) if each["metric"] == "mismatches"]
+def parity_alerts(settings: Settings, day: date) -> Iterator[Alert]:
+    """What the day's audit finds, made now if answers were logged: one for each feature that differs."""
+    from jobs.parity import run as parity
+    from jobs.parity.served import NoReadsError
+
+    path = settings.day(day) / "parity.json"
+    if settings.feature_log.is_file():
+        try:
+            parity.run(settings, day)
+        except NoReadsError as error:
+            yield Alert("parity", "features", WARN, str(error))
+            return
+    if path.is_file():
+        yield from told_of(json.loads(path.read_text()))
+
+
+def told_of(records: list[dict[str, Any]]) -> Iterator[Alert]:
+    """Alerts of an audit's records."""
+    found = [each for each in records if each["metric"] == "mismatches"]
     n = sum(each["n"] for each in found)
     wrong = [each for each in found if each["value"]]
     for each in wrong:
         said = f"{each['value']:,} of {each['n']:,} values differ; run `endcap audit-parity`"
         yield Alert("parity", each["feature"], FAIL, said, {"value": float(each["value"])})
     if not wrong:
-        yield Alert(
-            "parity", "features", OK, f"{n:,} values of {len(found)} features, all equal", {"n": float(n)}
-        )
+        said = f"{n:,} values of {len(found)} features, all equal"
+        yield Alert("parity", "features", OK, said, {"n": float(n)})
 
 
 def drawn(

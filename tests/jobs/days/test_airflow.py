@@ -67,21 +67,24 @@ def read(text, tmp_path_factory):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.rpartition("TOLD")[2])
+    told = json.loads(done.stdout.rpartition("TOLD")[2])
+    told["steps"] = [task for task in told["tasks"] if task["id"] != "monitor"]
+    return told
 
 
 def test_airflow_takes_the_file(read):
     """No import errors, and a chain of tasks in the order of the table."""
     assert read["errors"] == {}
     names = [step.name for step in DAY_STEPS]
-    assert [task["id"] for task in read["tasks"]] == names
-    assert [task["after"] for task in read["tasks"]] == [*([name] for name in names[1:]), []]
+    assert [task["id"] for task in read["steps"]] == names
+    after = {task["id"]: [each for each in task["after"] if each != "monitor"] for task in read["tasks"]}
+    assert [after[name] for name in names] == [*([name] for name in names[1:]), []]
 
 
 def test_days_follow_one_another(read):
     """One run at a time, none before the one of the day before, and missed days are caught up."""
     assert (read["catchup"], read["runs"]) == (True, 1)
-    assert all(task["depends_on_past"] for task in read["tasks"])
+    assert all(task["depends_on_past"] for task in read["steps"])
     assert read["start"] == "2024-03-10T05:00:00+00:00"  # local midnight
 
 
@@ -93,16 +96,26 @@ def test_a_run_does_the_local_day_that_has_ended(read):
 
 def test_tasks_are_verbs_that_there_are(read):
     """Each command line is one that `endcap` takes, up to the task's own step."""
-    for task in read["tasks"]:
+    for task in read["steps"]:
         program, verb, *words = shlex.split(task["commands"][0])
         assert program == "endcap"
         made = endcap.commands[verb].make_context(verb, words)
         assert made.params["until"] == task["id"]
 
 
+def test_a_day_is_monitored_whatever_becomes_of_its_challenger(read):
+    """After the data's last step, by a task that nothing waits for, not even the next day's."""
+    (monitor,) = [task for task in read["tasks"] if task["id"] == "monitor"]
+    assert [task["id"] for task in read["tasks"] if "monitor" in task["after"]] == ["materialize"]
+    assert (monitor["after"], monitor["depends_on_past"]) == ([], False)
+    program, verb, *words = shlex.split(monitor["commands"][0])
+    made = endcap.commands[verb].make_context(verb, words)
+    assert (program, str(made.params["day"])) == ("endcap", "2024-03-09")
+
+
 def test_a_refusal_skips_and_only_data_is_tried_again(read):
     """Exit code 3 is the gate's no; a model that failed once would fail again."""
-    assert {tuple(task["skip"]) for task in read["tasks"]} == {(3,)}
+    assert {tuple(task["skip"]) for task in read["steps"]} == {(3,)}
     tried_again = [task["id"] for task in read["tasks"] if task["retries"]]
     assert tried_again == ["ingest", "build-features", "embed-items", "apply", "materialize"]
 

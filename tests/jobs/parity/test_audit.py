@@ -26,6 +26,7 @@ from feature_repo.stores.packed.opened import open_rows
 from feature_repo.stores.packed.row import pack, times_of, unpack
 from jobs import materialize
 from jobs.cli import endcap
+from jobs.monitor.run import parity_alerts
 from jobs.parity.run import run
 from jobs.parity.served import NoReadsError
 
@@ -257,6 +258,19 @@ def test_only_the_answers_asked_for_are_audited(played):
     assert (played.settings.day(date(2024, 3, 4)) / "parity.json").is_file()
     with pytest.raises(NoReadsError):
         run(played.settings, date(2024, 3, 6))
+
+
+def test_the_monitor_audits_the_day_by_itself(played):
+    """All equal, or the feature; a day of which nothing was logged is worth a look."""
+    played.settings.shop_calendar.parent.mkdir()
+    ShopCalendar("America/New_York", date(2024, 1, 1)).save(played.settings.shop_calendar)
+    told = lambda day: [(each.level, each.name) for each in parity_alerts(played.settings, day)]  # noqa: E731
+    played.ask("u1")
+    assert told(date(2024, 3, 4)) == [("ok", "features")]
+    assert told(date(2024, 3, 5)) == [("warn", "features")]
+    played.changed(STATS, "u2", "user_items_7d", next_number)
+    played.ask("u2")
+    assert told(date(2024, 3, 4)) == [("fail", f"{STATS}:user_items_7d")]
 
 
 def test_the_verb_says_what_differs_and_ends_with_its_code(played, monkeypatch):
