@@ -166,6 +166,17 @@ def test_a_correction_replaces_what_it_corrects(settings):
     assert served(settings, "item_stats") == expected("item_stats", NEWEST, corrected)
 
 
+def test_a_correction_is_served_though_the_clock_went_back(settings):
+    """A part that was written anew is right, whenever it says that it was created; its old rows are gone."""
+    first = [row | {"created_timestamp": NEWEST + DAY} for row in table_rows("item_stats")]
+    write_table(settings, "item_stats", first)
+    materialize.run(settings)
+    write_table(settings, "item_stats", table_rows("item_stats", plus=7))  # created a day before those
+    materialize.run(settings, NEWEST, NEWEST - US)
+    rows = served(settings, "item_stats")
+    assert rows == expected("item_stats", NEWEST, table_rows("item_stats", plus=7))
+
+
 def test_what_is_not_served_online_is_not_read(settings):
     """The texts' vectors have no feature table here, and none in the online store."""
     materialize.run(settings)
