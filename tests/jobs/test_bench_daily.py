@@ -125,17 +125,19 @@ def test_stores_are_compared_but_for_when_rows_were_created(tmp_path):
     assert [each == first for each in others] == [True, False, False]
     assert day_kills.differences(first, others[1]) == list(first)
     with closing(sqlite3.connect(tmp_path / "0" / "online_store.db")) as connection:
-        tables = [
-            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        ]
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     assert any(f"online {name}" in first for (name,) in names)
 
 
 def test_parts_are_compared_by_their_rows(tmp_path):
     """In any order and whenever created; a part that is missing is none of them."""
     rows = pa.table({"id": ["a", "b"], "value": [1.0, 2.0], "created_timestamp": [1, 2]})
-    changes = (rows.take([1, 0]), rows.set_column(2, "created_timestamp", pa.array([3, 4])),
-               rows.set_column(1, "value", pa.array([1.0, np.nextafter(2.0, 3)])), rows.slice(0, 1))  # fmt: skip
+    changes = (
+        rows.take([1, 0]),
+        rows.set_column(2, "created_timestamp", pa.array([3, 4])),
+        rows.set_column(1, "value", pa.array([1.0, np.nextafter(2.0, 3)])),
+        rows.slice(0, 1),
+    )
     hashes = []
     for n, each in enumerate((rows, *changes)):
         pq.write_table(each, tmp_path / f"{n}.parquet")
