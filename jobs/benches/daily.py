@@ -28,7 +28,6 @@ from jobs.markers import read_marker
 from jobs.pipeline import Pipeline, RefusedError, Say, day_before
 from jobs.source_days import changed_days
 from jobs.steps import Choices, step_named
-from jobs.train import release_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +67,7 @@ class DailyBench:
         for day in every:
             self.play(day, choices)
         self.daily().day(replace(choices, day=every[-1] + timedelta(days=1)), until="ingest")
-        found = [*self.quality(every), *self.costs(every), *self.warm_start(every[-1])]
+        found = [*self.quality(every), *self.costs(every), *self.warm_start(every)]
         if kills:
             found += day_kills.records(self.kept, every[:2], choices, kills, self.head)
         path = write(self.settings, "daily", found)
@@ -177,19 +176,20 @@ class DailyBench:
         per_shopper.write(measured(sources, releases, window, threads=self.own.threads), path)
         return pd.read_parquet(path)
 
-    def warm_start(self, last: date) -> list[Record]:
-        """Going on against training in full, for the last of the days' trainings; kept beside the days."""
+    def warm_start(self, days: list[date]) -> list[Record]:
+        """Going on against training in full, for the days' trainings; kept beside the days."""
         from jobs.benches import warm_start
 
-        cut, path = base_cut(self.own, last), self.own.state / "warm_start.json"
-        if not release_folder(self.own, cut - 1).exists():
+        path = self.own.state / "warm_start.json"
+        cuts = sorted({base_cut(self.own, day) for day in days})[1:]
+        if not cuts:
             self.head("one training in these days: no warm start to hold against it; give --days 8 or more")
             return []
         if not path.exists():
-            write_json(path, list(warm_start.records(self.own, cut, self.head)))
+            write_json(path, warm_start.records(self.own, cuts, self.head))
         found: list[Record] = json.loads(path.read_text())
         for record in found:
-            if record["metric"] in SAID:
+            if record["metric"] in SAID and record["day"] == "all":
                 self.say(line(record))
         return found
 
