@@ -140,7 +140,8 @@ def item_snapshot(
         *[F.sum(name).alias(name) for name in baskets],
         *totals,
     )
-    shown = exposure(promotions, this_week, calendar).drop("event_timestamp", "week")
+    overlaps = (F.col("starts_at") < now) & (F.col("ends_at") > F.lit(calendar.start(week)))
+    shown = exposure(promotions.where(overlaps), this_week, calendar).drop("event_timestamp", "week")
     rolled = sold.where(F.col("item_baskets_182d") > 0).join(lives, "item_id")
     rolled = rolled.join(F.broadcast(shown), "item_id", "left").withColumn("event_timestamp", now)
     rolled = rolled.withColumn("item_age_days", days_between(now, F.col("first")))
