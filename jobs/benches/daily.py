@@ -196,7 +196,7 @@ class DailyBench:
     def costs(self, days: list[date]) -> Iterator[Record]:
         """CPU and wall seconds of each step of each day, of the full build, and seconds of a second run."""
         for name in BASE:
-            marker = read_marker(self.own, name)
+            marker = read_marker(self.kept, name)
             if marker:
                 yield cost("cpu_s", marker.cpu_seconds, stage=name, design="full")
                 yield cost("wall_s", marker.result.seconds, stage=name, design="full")

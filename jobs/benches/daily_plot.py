@@ -63,9 +63,9 @@ def draw_quality(panel: Any, records: Sequence[Record], task: str) -> None:
         if model == "fresh":
             low, high = ([by_day[day][end] for day in sorted(by_day)] for end in ("low", "high"))
             panel.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
-    panel.set_ylim(bottom=0)
-    panel.legend(frameon=False, fontsize=9, loc="lower left")
-    panel.set_xticks(range(len(days)), [short(day) for day in days], fontsize=8)
+    panel.set_ylim(bottom=0, top=1.25 * panel.get_ylim()[1])
+    panel.legend(frameon=False, fontsize=9, loc="upper left", ncols=2)
+    panel.set_xticks(range(len(days)), ticks(days))
     panel.set_ylabel(f"{METRIC} on the day after")
     finish(panel, TASKS[task], grid="y")
 
@@ -85,7 +85,7 @@ def draw_lifts(panel: Any, records: Sequence[Record]) -> None:
             )
         panel.plot([], [], "o", color=colour, label=TASKS[task])
     panel.legend(frameon=False, fontsize=9)
-    panel.set_xticks(range(len(places)), [*map(short, days), "all days"], fontsize=8)
+    panel.set_xticks(range(len(places)), [*ticks(days), "all"])
     panel.set_ylabel(f"% of {METRIC}, 95 % interval")
     finish(panel, "retrained daily over left as on the first day", grid="y")
 
@@ -105,15 +105,20 @@ def draw_costs(panel: Any, records: Sequence[Record]) -> None:
             panel.bar([place], [value], 0.7, bottom=bottoms[column], color=colour, linewidth=0)
             bottoms[column] += value
         panel.bar([0], [0], color=colour, label=stage)
-    panel.legend(frameon=False, fontsize=8, ncols=2)
-    panel.set_xticks(range(len(bottoms)), ["full build", *map(short, days)], fontsize=8, color=INK)
+    panel.set_ylim(top=1.35 * panel.get_ylim()[1])
+    panel.legend(frameon=False, fontsize=9, ncols=5, loc="upper left")
+    panel.set_xticks(range(len(bottoms)), ["full", *ticks(days)], color=INK)
     panel.set_ylabel("CPU seconds", color=PALE)
     finish(panel, "what a day takes; the full build is without training", grid="y")
 
 
-def short(day: str) -> str:
-    """A day as a tick has room for: "4 Dec" of "2017-12-04"."""
+def ticks(days: Sequence[str]) -> list[str]:
+    """Days as ticks have room for: the number, with the month where it begins."""
     from datetime import date
 
-    found = date.fromisoformat(day)
-    return f"{found.day} {found:%b}"
+    found = [date.fromisoformat(day) for day in days]
+    before = [None, *(day.month for day in found)]
+    return [
+        f"{day.day}\n{day:%b}" if day.month != month else str(day.day)
+        for day, month in zip(found, before, strict=False)
+    ]

@@ -88,7 +88,7 @@ def test_bars_add_up_to_what_a_day_takes(records, tmp_path):
         place = round(bar.get_x() + bar.get_width() / 2)
         tops[place] = max(tops.get(place, 0.0), bar.get_y() + bar.get_height())
     assert tops == {0: 600.0, 1: 60.0, 2: 63.0, 3: 66.0}
-    assert [each.get_text() for each in panel.get_xticklabels()] == ["full build", "4 Dec", "5 Dec", "6 Dec"]
+    assert [each.get_text() for each in panel.get_xticklabels()] == ["full", "4\nDec", "5", "6"]
     assert daily_plot.write(tmp_path, records).stat().st_size > 10_000
 
 
