@@ -22,7 +22,7 @@ from training.day import day_split
 from training.drift import Drift, drifts
 
 SECTION = "features"
-WEEK, TRAINING = "a week before", "training"
+WEEK, TRAINING = "against a week before", "against training"
 SUMMARIES = {
     "user_stats": {"largest_department_share": "list_max(user_department_shares_91d)"},
     "user_history": {
@@ -122,7 +122,7 @@ def told(found: list[Drift], view: str, reference: str, rules: MonitorRules) -> 
         lost = each.null_jump > rules.null_jump
         broken = lost or (reference == WEEK and each.psi > rules.extreme_psi)
         level = FAIL if broken else WARN if each.psi > rules.psi else OK
-        said = f"PSI {each.psi:.2f}, KS {each.ks:.2f} against {reference}"
+        said = f"PSI {each.psi:.2f}, KS {each.ks:.2f} {reference}"
         if each.null_jump > 0:
             said += f"; missing {each.null_before:.1%} before, {each.null_after:.1%} now"
         yield Alert(SECTION, f"{view}:{each.feature}", level, said, figures, reference)

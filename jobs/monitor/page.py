@@ -29,8 +29,8 @@ HEADS = {
     ),
     "features": (
         "Features",
-        "As of the day's end, against a week before and against what rankers learnt from. PSI below .1 is no"
-        " change, above .25 a shift.",
+        "As of the day's end, against a week before and against what rankers learnt from; and as answers read"
+        " them, against the tables. PSI below .1 is no change, above .25 a shift.",
     ),
     "served": ("What was served", "Answers of the day, from the log of exposures."),
     "parity": (

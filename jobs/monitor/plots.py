@@ -80,7 +80,7 @@ def drift_dots(alerts: Sequence[Alert], shifted: float) -> Any:
         colours = [COLOURS[alert.level] for alert in mine.values()]
         values = [alert.figures["psi"] for alert in mine.values()]
         panel.scatter(values, places, c=colours, marker=marker, s=42, zorder=3)
-        panel.scatter([], [], c=INK, marker=marker, label=f"against {reference}")
+        panel.scatter([], [], c=INK, marker=marker, label=reference)
     panel.axvline(shifted, color=COLOURS[WARN], linewidth=1, linestyle="--")
     panel.set_yticks(range(len(names)), names)
     panel.set_xlim(left=-0.01)

@@ -25,6 +25,7 @@ from jobs.monitor.page import page
 from jobs.monitor.plots import drift_dots, hour_bars, trailing_lines
 from jobs.monitor.rules import MonitorRules, load_monitor_rules
 from jobs.monitor.served import ServedDay, served_alerts, served_days
+from jobs.monitor.skew import skew_alerts
 
 SHOWN = 2 * WEEKS  # weeks of figures: those that a plot shows, and those that their bounds are made of
 
@@ -53,6 +54,7 @@ def run(settings: Settings, day: date) -> Monitored:
     alerts = (
         *data_alerts(figures, day, rules),
         *drift_alerts(settings, day, rules),
+        *skew_alerts(settings, day, rules),
         *served_alerts(served, day, rules),
         *parity_alerts(settings, day),
     )

@@ -26,6 +26,8 @@ from feature_repo.stores.packed.opened import open_rows
 from feature_repo.stores.packed.row import pack, times_of, unpack
 from jobs import materialize
 from jobs.cli import endcap
+from jobs.monitor import skew
+from jobs.monitor.rules import MonitorRules
 from jobs.monitor.run import parity_alerts
 from jobs.parity.run import run
 from jobs.parity.served import NoReadsError
@@ -271,6 +273,26 @@ def test_the_monitor_audits_the_day_by_itself(played):
     played.changed(STATS, "u2", "user_items_7d", next_number)
     played.ask("u2")
     assert told(date(2024, 3, 4)) == [("fail", f"{STATS}:user_items_7d")]
+
+
+def test_a_feature_that_is_lost_on_the_way_is_skew(played, monkeypatch):
+    """As served against the tables: nothing moved, then one feature is missing in the store for everybody."""
+    monkeypatch.setattr(skew, "LEAST", 5)
+    played.settings.shop_calendar.parent.mkdir()
+    ShopCalendar("America/New_York", date(2024, 1, 1)).save(played.settings.shop_calendar)
+    told = lambda: skew.skew_alerts(played.settings, date(2024, 3, 4), MonitorRules())  # noqa: E731
+    assert told() == []
+    played.ask(*USERS)
+    names = {each.name for each in told()}
+    assert {f"{STATS}:user_spend_7d", f"{ITEM_VIEW}:item_price_91d"} <= names
+    assert f"{STATS}:user_tenure_days" not in names
+    assert [(each.figures["psi"], each.figures["null_after"]) for each in told()] == [(0.0, 0.0)] * len(names)
+    for user in USERS[:8]:
+        played.changed(STATS, user, "user_spend_7d", lambda value: None)  # noqa: ARG005
+    played.ask(*USERS[:8])
+    odd = {each.name: each for each in told() if each.level != "ok"}
+    assert {name: each.level for name, each in odd.items()} == {f"{STATS}:user_spend_7d": "fail"}
+    assert odd[f"{STATS}:user_spend_7d"].figures["null_after"] == pytest.approx(8 / 9)
 
 
 def test_the_verb_says_what_differs_and_ends_with_its_code(played, monkeypatch):
