@@ -47,10 +47,9 @@ def skew_alerts(settings: Settings, day: date, rules: MonitorRules) -> list[Aler
             if len(read) >= LEAST and snapshots.stamp(view, calendar.day_start(day)):
                 ids = sorted(read)
                 known = table_of(snapshots, view, calendar.day_start(day), ids)
-                found = {
-                    name: np.array([read[each].get(name, np.nan) for each in ids], float) for name in known
-                }
-                made += [told(each, view, len(ids), rules) for each in drifts(known, found)]
+                found = {name: np.array([read[each].get(name, np.nan) for each in ids]) for name in known}
+                moved = drifts(rounded(known), rounded(found))  # the ranker gets items' numbers so
+                made += [told(each, view, len(ids), rules) for each in moved]
     return made
 
 
