@@ -9,7 +9,6 @@ are sums over the lines of the longest window. When a shopper or item was first 
 tables. Histories go on from each shopper's last row.
 """
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -22,8 +21,8 @@ from feature_repo.settings import Settings
 from feature_repo.shop_calendar import ShopCalendar
 from feature_repo.transforms import History, empty_history, update_history
 from jobs.build_features import DEPARTMENT_SLOTS, read_promotions, read_table, slots_of
+from jobs.day_engine import DayEngine, day_engine
 from jobs.result import Result
-from jobs.spark import spark_session
 
 WEEKS, QUARTER = 27, 13  # the longest window of items is 26 weeks, that of users 13
 COLUMNS = ("items", "counts", "decayed", "first_times", "last_times", "last_baskets")
@@ -35,17 +34,13 @@ def run(settings: Settings, day: date) -> Result:
     calendar = ShopCalendar.load(settings.shop_calendar)
     if not settings.table_part("transactions", day).exists():
         raise FileNotFoundError(f"No rows of {day} in the tables; run `endcap ingest --date {day}`")
-    spark = spark_session(settings, f"endcap build-features --date {day}", short=True)
     notes, total = [], 0
-    try:
-        for name, rows in snapshots(spark, settings, calendar, day).items():
+    with day_engine(settings, f"endcap build-features --date {day}") as engine:
+        for name, rows in snapshots(engine.session, settings, calendar, day).items():
             start = perf_counter()
-            count = write_part(rows, part_of(settings, name, day), created)
+            count = write_part(engine, rows, part_of(settings, name, day), created)
             total += count
-            notes.append(f"{name}: {count:,} rows in {perf_counter() - start:.1f} s")
-    finally:
-        spark.stop()
-        shutil.rmtree(settings.state / "spark", ignore_errors=True)
+            notes.append(f"{name}: {count:,} rows in {perf_counter() - start:.1f} s ({engine.name})")
     count = write_histories(settings, calendar, day, created)
     notes.append(f"user_history: {count:,} rows")
     where = settings.state / "features"
@@ -63,50 +58,44 @@ def snapshots(spark: Any, settings: Settings, calendar: ShopCalendar, day: date)
     """Frames by feature table: as of the day's end, and of the week that begins with it."""
     from pyspark.sql import functions as F  # noqa: N812 - the name that Spark users know
 
-    from jobs.features.item_coming_promotions import item_coming_promotions
+    from jobs.features.item_coming_promotions import coming_snapshot
     from jobs.features.item_stats import item_snapshot
-    from jobs.features.purchases import purchases, week_ends
     from jobs.features.user_stats import user_snapshot
 
     weeks, end = calendar.ending_with(day, WEEKS), F.lit(calendar.day_end(day))
     items, promotions = read_table(spark, settings, "items"), read_promotions(spark, settings)
     lines = read_table(spark, settings, "transactions").where(F.col("event_timestamp") < end)
-    lately = lines.where(F.col("event_timestamp") >= F.lit(weeks.start(1)))
+    bought = lines.where(F.col("quantity") > 0)
+    lately = bought.where(F.col("event_timestamp") >= F.lit(weeks.start(1)))
     of_users = lately.where(F.col("event_timestamp") >= F.lit(weeks.start(WEEKS - QUARTER)))
-    departments = F.broadcast(items.select("item_id", "category_1"))
-    by_user, by_item = purchases(of_users, weeks).join(departments, "item_id"), purchases(lately, weeks)
-    slots, users, sold = slots_of(settings, items), lives(lines, "user_id"), lives(lines, "item_id")
+    of_users = of_users.join(items.select("item_id", "category_1"), "item_id")
+    slots, users, sold = slots_of(settings, items), lives(bought, "user_id"), lives(bought, "item_id")
     found = {
-        "user_stats": user_snapshot(by_user, users, end, WEEKS, slots, DEPARTMENT_SLOTS),
-        "item_stats": item_snapshot(by_item, sold.drop("last"), promotions, WEEKS, weeks),
+        "user_stats": user_snapshot(of_users, users, weeks, WEEKS, slots, DEPARTMENT_SLOTS),
+        "item_stats": item_snapshot(lately, sold.drop("last"), promotions, weeks, WEEKS),
     }
     begin = calendar.day_start(day)
-    if calendar.start(calendar.week_at(begin)) == begin:
-        before = week_ends(spark, calendar, calendar.week_at(begin) - 1)
-        before = before.where(F.col("event_timestamp") == F.lit(begin))
-        found["item_coming_promotions"] = item_coming_promotions(promotions, before, calendar)
+    week = calendar.week_at(begin)
+    if calendar.start(week) == begin:
+        found["item_coming_promotions"] = coming_snapshot(promotions, calendar, week)
     return found
 
 
-def lives(lines: Any, key: str) -> Any:
+def lives(bought: Any, key: str) -> Any:
     """The times of the first and the last purchase of each user or item."""
     from pyspark.sql import functions as F  # noqa: N812 - the name that Spark users know
 
     at = F.col("event_timestamp")
-    bought = lines.where(F.col("quantity") > 0).groupBy(key)
-    return bought.agg(F.min(at).alias("first"), F.max(at).alias("last"))
+    return bought.groupBy(key).agg(F.min(at).alias("first"), F.max(at).alias("last"))
 
 
-def write_part(rows: Any, part: Path, created: datetime) -> int:
+def write_part(engine: DayEngine, rows: Any, part: Path, created: datetime) -> int:
     """Write a frame as one Parquet file, aside and then renamed; how many rows it has."""
     from pyspark.sql import functions as F  # noqa: N812 - the name that Spark users know
 
     aside = part.with_name(f".{part.name}.aside")
-    stamped = rows.withColumn("created_timestamp", F.lit(created).cast("timestamp"))
-    stamped.coalesce(1).sortWithinPartitions(rows.columns[0]).write.mode("overwrite").parquet(str(aside))
-    (written,) = aside.glob("*.parquet")
-    written.replace(part)
-    shutil.rmtree(aside)
+    engine.write(rows.withColumn("created_timestamp", F.lit(created).cast("timestamp")), aside)
+    aside.replace(part)
     return rows_in(part)
 
 

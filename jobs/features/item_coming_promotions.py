@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name that Spark users know
 
 from feature_repo.shop_calendar import ShopCalendar
-from jobs.features.item_stats import KINDS, exposure
+from jobs.features.item_stats import KINDS, exposure, shown_in
 
 ASSUMED = "coalesce(announced_at, starts_at)"
 
@@ -20,7 +20,19 @@ def item_coming_promotions(promotions: DataFrame, ends: DataFrame, calendar: Sho
     as far as anyone knows, not promoted.
     """
     starts = ends.select((F.col("week") + 1).alias("week"), "event_timestamp")
-    return exposure(promotions, starts, calendar, ASSUMED).select(
+    return assumed(exposure(promotions, starts, calendar, ASSUMED))
+
+
+def coming_snapshot(promotions: DataFrame, calendar: ShopCalendar, week: int) -> DataFrame:
+    """The same as of the beginning of one `week`."""
+    begin = calendar.start(week)
+    shown = shown_in(promotions, calendar, week, begin, ASSUMED)
+    return assumed(shown.withColumn("event_timestamp", F.lit(begin)))
+
+
+def assumed(shown: DataFrame) -> DataFrame:
+    """The feature columns of shares."""
+    return shown.select(
         "item_id",
         "event_timestamp",
         *[

@@ -1,5 +1,7 @@
 """item_stats: one row per item and week end while the item was bought within the last 26 weeks."""
 
+from datetime import datetime
+
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F  # noqa: N812 - the name that Spark users know
 
@@ -54,11 +56,25 @@ def exposure(
     weeks = F.explode(F.sequence(first, last)).alias("week")
     weekly = promotions.select("item_id", "kind", "store_share", F.expr(known).alias("known_at"), weeks)
     seen = weekly.join(F.broadcast(instants), "week").where(F.col("known_at") <= F.col("event_timestamp"))
-    shares = [
+    return seen.groupBy("item_id", "week", "event_timestamp").agg(*widest())
+
+
+def widest() -> list[Column]:
+    """The widest share of stores of each kind of promotion."""
+    return [
         F.max(F.when(F.col("kind") == kind, F.col("store_share"))).alias(f"item_{kind}_share")
         for kind in KINDS
     ]
-    return seen.groupBy("item_id", "week", "event_timestamp").agg(*shares)
+
+
+def shown_in(
+    promotions: DataFrame, calendar: ShopCalendar, week: int, instant: datetime, known: str = KNOWN
+) -> DataFrame:
+    """`exposure` of one week alone, of what was known at an instant: shares by item_id."""
+    overlaps = (F.col("starts_at") < F.lit(calendar.end(week))) & (
+        F.col("ends_at") > F.lit(calendar.start(week))
+    )
+    return promotions.where(overlaps & (F.expr(known) <= F.lit(instant))).groupBy("item_id").agg(*widest())
 
 
 def ratio(part: Column, whole: Column) -> Column:
@@ -112,24 +128,21 @@ def item_stats(
 
 
 def item_snapshot(
-    bought: DataFrame, lives: DataFrame, promotions: DataFrame, week: int, calendar: ShopCalendar
+    bought: DataFrame, lives: DataFrame, promotions: DataFrame, calendar: ShopCalendar, week: int
 ) -> DataFrame:
     """The same features as of the end of one `week`, without the weeks before it.
 
-    `bought` are purchases of the longest span, with `week`; `lives` has the `first` purchase ever of each
-    item_id.
+    `bought` are purchases of the longest span; `lives` has the `first` purchase ever of each item_id.
     """
-    now, span = F.lit(calendar.end(week)), {s: F.col("week") > week - WEEKS[s] for s in SPANS}
-    this_week = bought.sparkSession.range(1).select(F.lit(week).alias("week"), now.alias("event_timestamp"))
-    sums = [f"{what}_{s}" for what in ("paid", "units", "discounted") for s in ("91d", "182d")]
+    end, at = F.lit(calendar.end(week)), F.col("event_timestamp")
+    span = {name: at >= F.lit(calendar.start(week + 1 - WEEKS[name])) for name in SPANS}
     columns = {"paid": "price_paid", "units": "quantity", "discounted": "discount"}
-    of_line = [F.sum(F.when(span[s], F.col(columns[what]))).alias(f"{what}_{s}") for what, s in
-               (name.split("_") for name in sums)]  # fmt: skip
-    totals = [F.sum(name).alias(name) for name in sums]
-    baskets = [f"item_baskets_{s}" for s in SPANS]
-    by_basket = bought.repartition("item_id").groupBy("item_id", "user_id", "basket_id")
+    sums = [(f"{what}_{s}", F.sum(F.when(span[s], F.col(column)))) for what, column in columns.items()
+            for s in ("91d", "182d")]  # fmt: skip
+    totals = [F.sum(name).alias(name) for name, _ in sums]
+    by_basket = bought.groupBy("item_id", "user_id", "basket_id")
     by_user = (
-        by_basket.agg(F.max("week").alias("week"), *of_line)
+        by_basket.agg(F.max(at).alias("event_timestamp"), *[total.alias(name) for name, total in sums])
         .groupBy("item_id", "user_id")
         .agg(*[F.count(F.when(span[s], F.lit(1))).alias(f"item_baskets_{s}") for s in SPANS], *totals)
     )
@@ -137,15 +150,22 @@ def item_snapshot(
     sold = by_user.groupBy("item_id").agg(
         F.count(F.when(lately > 0, F.lit(1))).alias("item_users_91d"),
         F.count(F.when(lately > 1, F.lit(1))).alias("repeats"),
-        *[F.sum(name).alias(name) for name in baskets],
+        *[F.sum(f"item_baskets_{s}").alias(f"item_baskets_{s}") for s in SPANS],
         *totals,
     )
-    overlaps = (F.col("starts_at") < now) & (F.col("ends_at") > F.lit(calendar.start(week)))
-    shown = exposure(promotions.where(overlaps), this_week, calendar).drop("event_timestamp", "week")
-    rolled = sold.where(F.col("item_baskets_182d") > 0).join(lives, "item_id")
-    rolled = rolled.join(F.broadcast(shown), "item_id", "left").withColumn("event_timestamp", now)
-    rolled = rolled.withColumn("item_age_days", days_between(now, F.col("first")))
-    return described(rolled.fillna(0, sums).fillna(0.0, [f"item_{kind}_share" for kind in KINDS]))
+    shown = shown_in(promotions, calendar, week, calendar.end(week))
+    rolled = sold.where(F.col("item_baskets_182d") > 0).join(lives, "item_id").join(shown, "item_id", "left")
+    none = {**dict.fromkeys((name for name, _ in sums), 0), **{f"item_{kind}_share": 0.0 for kind in KINDS}}
+    known = rolled.select(
+        "item_id",
+        end.alias("event_timestamp"),
+        days_between(end, F.col("first")).alias("item_age_days"),
+        *[f"item_baskets_{s}" for s in SPANS],
+        "item_users_91d",
+        "repeats",
+        *[F.coalesce(F.col(name), F.lit(value)).alias(name) for name, value in none.items()],
+    )
+    return described(known)
 
 
 def described(rolled: DataFrame) -> DataFrame:

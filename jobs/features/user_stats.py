@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F  # noqa: N812 - the name that Spark users know
 
+from feature_repo.shop_calendar import ShopCalendar
 from jobs.features.windows import WEEKS, distinct_changes, rolling_sums, running
 
 SPANS = ("7d", "28d", "91d")
@@ -90,15 +91,16 @@ def user_stats(bought: DataFrame, ends: DataFrame, slots: Sequence[str], width: 
 
 
 def user_snapshot(
-    bought: DataFrame, lives: DataFrame, end: Column, week: int, slots: Sequence[str], width: int
+    bought: DataFrame, lives: DataFrame, calendar: ShopCalendar, week: int, slots: Sequence[str], width: int
 ) -> DataFrame:
     """The same features as of the end of one `week`, without the weeks before it.
 
-    `bought` are purchases of the longest span, with `week` and `category_1`; `lives` has the `first` and the
-    `last` purchase ever of each user_id.
+    `bought` are purchases of the longest span, with `category_1`; `lives` has the `first` and the `last`
+    purchase ever of each user_id.
     """
-    span = {name: F.col("week") > week - WEEKS[name] for name in SPANS}
-    of_user = bought.withColumn("slot", slot_of(slots)).repartition("user_id")
+    end, at = F.lit(calendar.end(week)), F.col("event_timestamp")
+    span = {name: at >= F.lit(calendar.start(week + 1 - WEEKS[name])) for name in SPANS}
+    of_user = bought.withColumn("slot", slot_of(slots))
     sums = of_user.groupBy("user_id").agg(
         *[F.sum(F.when(span[s], F.col("price_paid"))).alias(f"user_spend_{s}") for s in SPANS],
         F.sum(F.when(span["91d"], F.col("discount"))).alias("discounted_91d"),
@@ -108,19 +110,22 @@ def user_snapshot(
         ],
     )
     rolled = lives.join(sums, "user_id", "left")
-    for what, thing in DISTINCT.items():  # the last week of a thing says which spans it counts in
-        latest = of_user.groupBy("user_id", thing).agg(F.max("week").alias("week"))
+    for what, thing in DISTINCT.items():  # when a thing was bought last says which spans it counts in
+        latest = of_user.groupBy("user_id", thing).agg(F.max("event_timestamp").alias("event_timestamp"))
         counts = [F.count(F.when(span[s], F.lit(1))).alias(f"user_{what}_{s}") for s in SPANS]
         rolled = rolled.join(latest.groupBy("user_id").agg(*counts), "user_id", "left")
-    rolled = rolled.fillna(0, [name for name in rolled.columns if name not in ("user_id", *LIFE)])
-    rolled = rolled.withColumns(
-        {
-            "event_timestamp": end,
-            "user_recency_days": days_between(end, F.col("last")),
-            "user_tenure_days": days_between(end, F.col("first")),
-        }
+    known = rolled.select(
+        "user_id",
+        end.alias("event_timestamp"),
+        days_between(end, F.col("last")).alias("user_recency_days"),
+        days_between(end, F.col("first")).alias("user_tenure_days"),
+        *[
+            F.coalesce(F.col(name), F.lit(0)).alias(name)
+            for name in rolled.columns
+            if name not in ("user_id", *LIFE)
+        ],
     )
-    return described(rolled, slots, width)
+    return described(known, slots, width)
 
 
 def described(rolled: DataFrame, slots: Sequence[str], width: int) -> DataFrame:

@@ -1,17 +1,24 @@
 """A day's feature rows equal a recount by plain loops, in weeks that end with the day."""
 
+import os
+import subprocess
+import sys
 from datetime import date, timedelta
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from feature_rows import CALENDAR, N_DEPARTMENTS, nasty_shop
 from pyspark.sql import functions as F  # noqa: N812 - the name that Spark users know
 from raw_features import RawFeatures
 
 from jobs.build_day_features import COLUMNS, history_rows, snapshots
+from jobs.day_engine import SparkEngine
 from jobs.features.purchases import purchases
 from jobs.features.user_history import user_history
 
+ROOT = Path(__file__).resolve().parents[2]
 DAYS = [
     date(2017, 3, 29),  # a Wednesday, soon after the clocks changed
     date(2017, 7, 17),  # a Monday
@@ -30,11 +37,41 @@ def day(request):
     return request.param
 
 
-@pytest.fixture(scope="module")
-def found(spark, shop, day):
-    """The day's snapshots, by table: rows by key."""
-    frames = snapshots(spark, shop, CALENDAR, day)
-    return {name: {row[0]: row.asDict() for row in frame.collect()} for name, frame in frames.items()}
+# A process that has not loaded Spark writes a day's snapshots by DuckDB.
+BY_DUCKDB = """
+import sys
+from datetime import date
+from pathlib import Path
+from feature_rows import CALENDAR
+from feature_repo.settings import Settings
+from jobs.build_day_features import snapshots
+from jobs.day_engine import day_engine
+settings = Settings(state=Path(sys.argv[1]), reports=Path(sys.argv[1]))
+with day_engine(settings, "test") as engine:
+    assert engine.name == "DuckDB"
+    for name, rows in snapshots(engine.session, settings, CALENDAR, date.fromisoformat(sys.argv[2])).items():
+        engine.write(rows, Path(sys.argv[3]) / f"{name}.parquet")
+"""
+
+
+def by_duckdb(shop, day, folder):
+    """The day's snapshots by DuckDB: Arrow tables by name."""
+    tests = str(Path(__file__).resolve().parents[1])
+    words = [sys.executable, "-c", BY_DUCKDB, str(shop.state), str(day), str(folder)]
+    subprocess.run(words, check=True, env={**os.environ, "PYTHONPATH": tests}, cwd=ROOT)
+    return {path.stem: pq.read_table(path) for path in folder.glob("*.parquet")}
+
+
+@pytest.fixture(scope="module", params=["Spark", "DuckDB"])
+def found(request, spark, shop, day, tmp_path_factory):
+    """The day's snapshots by either engine, by table: rows by key."""
+    if request.param == "DuckDB":
+        tables = by_duckdb(shop, day, tmp_path_factory.mktemp("duckdb"))
+        rows = {name: table.to_pylist() for name, table in tables.items()}
+    else:
+        frames = snapshots(spark, shop, CALENDAR, day)
+        rows = {name: [row.asDict() for row in frame.collect()] for name, frame in frames.items()}
+    return {name: {row[next(iter(row))]: row for row in of_table} for name, of_table in rows.items()}
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +120,22 @@ def test_only_a_weeks_first_day_has_coming_promotions(found, day):
     assert ("item_coming_promotions" in found) == (day.weekday() == 0)
     stamps = {row["event_timestamp"] for row in found.get("item_coming_promotions", {}).values()}
     assert len(stamps) <= 1
+
+
+def test_engines_write_the_same_types_and_the_same_bytes_again(spark, shop, day, tmp_path):
+    """What Spark's frames hold, DuckDB writes, to the byte the same each time."""
+    for again in ("first", "second"):
+        (tmp_path / again).mkdir()
+        tables = by_duckdb(shop, day, tmp_path / again)
+    for name, frame in snapshots(spark, shop, CALENDAR, day).items():
+        (tmp_path / "spark").mkdir(exist_ok=True)
+        path = tmp_path / "spark" / f"{name}.parquet"
+        SparkEngine(spark).write(frame, path)
+        expected = pq.read_schema(path)
+        assert tables[name].column_names == expected.names
+        assert [str(kind) for kind in tables[name].schema.types] == [str(kind) for kind in expected.types]
+        first, second = (tmp_path / again / f"{name}.parquet" for again in ("first", "second"))
+        assert first.read_bytes() == second.read_bytes()
 
 
 def test_histories_go_on_from_the_rows_before(spark, tmp_path):
