@@ -22,10 +22,18 @@ from jobs.spark import spark_session
 
 DEPARTMENT_SLOTS = 32
 OTHER = "(other)"
+SMALL = (
+    4_000_000  # bytes of transactions: half a million lines, below which well compiled code is not worth it
+)
 PROMOTION_SCHEMA = (
     "item_id string, kind string, starts_at timestamp, ends_at timestamp, announced_at timestamp,"
     " store_share double"
 )
+
+
+def bytes_of(settings: Settings) -> int:
+    """Size of the lines, which says how long this will take."""
+    return sum(part.stat().st_size for part in settings.table("transactions").parent.glob("*.parquet"))
 
 
 def department_slots(known: list[str], names: list[str], width: int = DEPARTMENT_SLOTS) -> list[str]:
@@ -111,7 +119,7 @@ def feature_tables(spark: Any, settings: Settings) -> dict[str, Callable[[], Any
 def run(settings: Settings) -> Result:
     """Build and write all feature tables; `notes` has one line for each."""
     began = perf_counter()
-    spark = spark_session(settings, "endcap build-features")
+    spark = spark_session(settings, "endcap build-features", short=bytes_of(settings) < SMALL)
     created = datetime.now(UTC)
     notes, total = [], 0
     try:

@@ -55,22 +55,34 @@ with day_engine(settings, "test") as engine:
 
 
 def by_duckdb(shop, day, folder):
-    """The day's snapshots by DuckDB: Arrow tables by name."""
+    """Write the day's snapshots by DuckDB into a folder."""
     tests = str(Path(__file__).resolve().parents[1])
     words = [sys.executable, "-c", BY_DUCKDB, str(shop.state), str(day), str(folder)]
     subprocess.run(words, check=True, env={**os.environ, "PYTHONPATH": tests}, cwd=ROOT)
-    return {path.stem: pq.read_table(path) for path in folder.glob("*.parquet")}
+
+
+@pytest.fixture(scope="module")
+def of_days(spark, shop, tmp_path_factory):
+    """Folders with each day's snapshots, a file a table, by day and engine."""
+    folders = {day: {name: tmp_path_factory.mktemp(name) for name in ("Spark", "DuckDB")} for day in DAYS}
+    for each, by_engine in folders.items():
+        for name, frame in snapshots(spark, shop, CALENDAR, each).items():
+            SparkEngine(spark).write(frame, by_engine["Spark"] / f"{name}.parquet")
+        by_duckdb(shop, each, by_engine["DuckDB"])
+    return folders
+
+
+@pytest.fixture(scope="module")
+def written(of_days, day):
+    """The folders of one day, by engine."""
+    return of_days[day]
 
 
 @pytest.fixture(scope="module", params=["Spark", "DuckDB"])
-def found(request, spark, shop, day, tmp_path_factory):
+def found(request, written):
     """The day's snapshots by either engine, by table: rows by key."""
-    if request.param == "DuckDB":
-        tables = by_duckdb(shop, day, tmp_path_factory.mktemp("duckdb"))
-        rows = {name: table.to_pylist() for name, table in tables.items()}
-    else:
-        frames = snapshots(spark, shop, CALENDAR, day)
-        rows = {name: [row.asDict() for row in frame.collect()] for name, frame in frames.items()}
+    files = written[request.param].glob("*.parquet")
+    rows = {path.stem: pq.read_table(path).to_pylist() for path in files}
     return {name: {row[next(iter(row))]: row for row in of_table} for name, of_table in rows.items()}
 
 
@@ -122,20 +134,24 @@ def test_only_a_weeks_first_day_has_coming_promotions(found, day):
     assert len(stamps) <= 1
 
 
-def test_engines_write_the_same_types_and_the_same_bytes_again(spark, shop, day, tmp_path):
-    """What Spark's frames hold, DuckDB writes, to the byte the same each time."""
-    for again in ("first", "second"):
-        (tmp_path / again).mkdir()
-        tables = by_duckdb(shop, day, tmp_path / again)
-    for name, frame in snapshots(spark, shop, CALENDAR, day).items():
-        (tmp_path / "spark").mkdir(exist_ok=True)
-        path = tmp_path / "spark" / f"{name}.parquet"
-        SparkEngine(spark).write(frame, path)
-        expected = pq.read_schema(path)
-        assert tables[name].column_names == expected.names
-        assert [str(kind) for kind in tables[name].schema.types] == [str(kind) for kind in expected.types]
-        first, second = (tmp_path / again / f"{name}.parquet" for again in ("first", "second"))
-        assert first.read_bytes() == second.read_bytes()
+def test_engines_write_the_same_columns_of_the_same_types(written):
+    """What Spark writes, DuckDB writes, table by table."""
+    schemas = {
+        engine: {path.name: [(each.name, str(each.type)) for each in pq.read_schema(path)] for path in files}
+        for engine, folder in written.items()
+        for files in [sorted(folder.glob("*.parquet"))]
+    }
+    assert schemas["DuckDB"] == schemas["Spark"]
+
+
+def test_duckdb_writes_the_same_bytes_again(shop, of_days, tmp_path):
+    """A day that is done twice leaves the same files: releases are named by a hash of what they hold."""
+    by_duckdb(shop, DAYS[0], tmp_path)
+    first, second = (
+        {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
+        for folder in (of_days[DAYS[0]]["DuckDB"], tmp_path)
+    )
+    assert second == first
 
 
 def test_histories_go_on_from_the_rows_before(spark, tmp_path):
