@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from math import exp, log, nan
 
 import numpy as np
-from scipy.stats import poisson
+from scipy.stats import chi2, poisson
 
 from jobs.monitor.alerts import FAIL, OK, WARN, Alert
 from jobs.monitor.bounds import Bound, bound_of, trailing
@@ -19,12 +19,13 @@ from jobs.monitor.rules import MonitorRules
 from training.drift import psi_of_counts
 
 SECTION = "data"
-VOLUMES = ("rows", "baskets", "users", "items", "revenue")
+VOLUMES = ("rows", "baskets", "users", "items", "revenue", "basket_lines")
 PRICE = "line_price"
 SHARES = ("return_share", "unknown_item_share", "new_item_share", "largest_user_share")
 REPEATED = "repeated_key_share"
 FLOORS = {**dict.fromkeys(VOLUMES, 0.05), PRICE: 0.05, **dict.fromkeys(SHARES, 0.005), REPEATED: 0.0005}
-BY_CHANCE = 1e-3  # of all stores together: once in three years of days
+BY_CHANCE = 1e-3  # of all stores together, or of the hours: once in three years of days
+LONGEST = 4  # days for which a store's silence is told: who is silent for longer is known to be
 Figures = Mapping[date, DayFigures]
 
 
@@ -120,31 +121,63 @@ def nulls(figures: Figures, day: date, rules: MonitorRules) -> Iterator[Alert]:
 
 
 def hours(figures: Figures, day: date, rules: MonitorRules) -> Alert:
-    """Baskets by local hour against those of the weeks before."""
+    """Baskets by local hour against those of the weeks before, beyond what chance moves so few baskets."""
     before = trailing(dict.fromkeys(figures, 0.0), day)
     if len(before) < 2:
         return untold("hours")
-    usual = np.sum([figures[each].hours for each in before], axis=0)
-    found = psi_of_counts(usual, np.array(figures[day].hours))
-    level = FAIL if found > 2 * rules.hours_psi else WARN if found > rules.hours_psi else OK
-    said = f"PSI of baskets by hour {found:.2f}, in order up to {rules.hours_psi:g}"
-    return Alert(SECTION, "hours", level, said, {"value": found, "high": rules.hours_psi})
+    usual, today = np.sum([figures[each].hours for each in before], axis=0), np.array(figures[day].hours)
+    found, chance = psi_of_counts(usual, today), by_chance(usual, today)
+    high = rules.hours_psi + chance
+    level = FAIL if found > 2 * rules.hours_psi + chance else WARN if found > high else OK
+    said = f"PSI of baskets by hour {found:.2f}, in order up to {high:.2f}"
+    return Alert(SECTION, "hours", level, said, {"value": found, "high": high})
+
+
+def by_chance(before: np.ndarray, after: np.ndarray) -> float:
+    """PSI that counts by bin, (n_bins,) each, hardly exceed where nothing moved.
+
+    PSI is then about chi-squared of n_bins - 1, times 1 / n + 1 / m: Yurdakul and Naranjo (2020).
+    """
+    return float(chi2.isf(BY_CHANCE, len(before) - 1) * (1 / before.sum() + 1 / after.sum()))
 
 
 def stores(figures: Figures, day: date) -> Alert:
-    """Stores that always sell and did not: what chance would hardly leave out."""
-    before = list(trailing(dict.fromkeys(figures, 0.0), day))
-    names = {name for each in before for name in figures[each].stores}
-    usual = {name: float(np.mean([figures[each].stores.get(name, 0) for each in before])) for name in names}
-    silent = {
+    """Stores that chance would hardly leave out: of one day alone broken, of some in a row worth a look."""
+    days = [*sorted(trailing(dict.fromkeys(figures, 0.0), day)), day]
+    counts = {
+        name: np.array([figures[each].stores.get(name, 0) for each in days])
+        for name in {name for each in days for name in figures[each].stores}
+    }
+    usual = {name: float(found[:-1].mean()) for name, found in counts.items() if len(days) > 1}
+    gone = {
         name: baskets
         for name, baskets in usual.items()
-        if name not in figures[day].stores and poisson.pmf(0, baskets) * len(names) < BY_CHANCE
+        if not counts[name][-1] and poisson.pmf(0, baskets) * len(usual) < BY_CHANCE
     }
-    told = ", ".join(f"{name} ({baskets:,.0f} baskets a day)" for name, baskets in sorted(silent.items())[:5])
-    said = f"nothing was sold by {told}" if silent else f"{len(figures[day].stores)} stores sold"
-    values = {"value": float(len(figures[day].stores)), "silent": float(len(silent))}
-    return Alert(SECTION, "stores", FAIL if silent else OK, said, values)
+    weekdays = np.array([each.weekday() for each in days])
+    quiet = {
+        name: usual[name]
+        for name in usual
+        if poisson.pmf(0, missed(counts[name], weekdays)) * len(usual) < BY_CHANCE
+    }
+    silent, level = gone or quiet, FAIL if gone else WARN if quiet else OK
+    told = ", ".join(f"{name} ({baskets:,.1f} baskets a day)" for name, baskets in sorted(silent.items())[:5])
+    open_now = len(figures[day].stores)
+    said = f"nothing was sold{'' if gone else ' lately'} by {told}" if silent else f"{open_now} stores sold"
+    return Alert(SECTION, "stores", level, said, {"value": float(open_now), "silent": float(len(silent))})
+
+
+def missed(counts: np.ndarray, weekdays: np.ndarray) -> float:
+    """Baskets that a store lacks in the last days, which have none: the mean of each one's weekday before.
+
+    Both arguments are (n_days,), in order. 0 where it sold on the last day, or was silent for over LONGEST.
+    """
+    sold = np.flatnonzero(counts)
+    begin = int(sold[-1]) + 1 if len(sold) else 0
+    if not 0 < len(counts) - begin <= LONGEST:
+        return 0.0
+    before, same = counts[:begin], weekdays[:begin]
+    return float(sum(before[same == each].mean() for each in weekdays[begin:] if (same == each).any()))
 
 
 def untold(name: str) -> Alert:

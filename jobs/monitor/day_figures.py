@@ -21,6 +21,7 @@ NULL = "null_"  # before a column's name: share of its values that are missing
 FIGURES = {
     "rows": "count(*)",
     "baskets": "count(DISTINCT basket_id)",
+    "basket_lines": "count(*) / nullif(count(DISTINCT basket_id), 0)",
     "users": "count(DISTINCT user_id)",
     "items": "count(DISTINCT item_id)",
     "revenue": "coalesce(sum(price_paid) FILTER (quantity > 0), 0)",

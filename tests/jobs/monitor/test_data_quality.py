@@ -12,9 +12,10 @@ from monitored_shop import CALENDAR, DAY, DAYS, of_day
 from feature_repo.settings import Settings
 from jobs.monitor.alerts import FAIL, OK, WARN, Alert, exit_code, level_of, pager, worst
 from jobs.monitor.bounds import NORMAL, bound_of
-from jobs.monitor.data_quality import data_alerts, looked_back
-from jobs.monitor.day_figures import day_figures
+from jobs.monitor.data_quality import LONGEST, by_chance, data_alerts, looked_back, missed, stores
+from jobs.monitor.day_figures import DayFigures, day_figures
 from jobs.monitor.rules import MonitorRules, MonitorRulesError, load_monitor_rules
+from training.drift import psi_of_counts
 
 RULES = MonitorRules()
 
@@ -54,6 +55,7 @@ def test_figures_are_those_of_a_plain_count(lines, tmp_path):
     for day, rows in lines.groupby(lines["paid_at"].dt.date):
         values, bought = found[day].values, rows[rows["quantity"] > 0]
         assert values["rows"] == len(rows)
+        assert values["basket_lines"] == pytest.approx(rows.groupby("basket_id").size().mean())
         assert values["baskets"] == rows["basket_id"].nunique()
         assert values["users"] == rows["user_id"].nunique()
         assert values["revenue"] == pytest.approx(bought["price_paid"].sum())
@@ -87,6 +89,14 @@ FAULTS = {
         lambda all_: all_[~(of_day(all_) & (all_["paid_at"].dt.hour >= 13))],
         {"rows", "baskets", "users", "revenue", "hours"},
     ),
+    "half of the lines are missing": (
+        lambda all_: all_[~(of_day(all_) & (np.arange(len(all_)) % 4 > 1))],
+        {"rows", "revenue", "basket_lines"},
+    ),
+    "half of the lines, drawn": (
+        lambda all_: all_[~(of_day(all_) & (np.random.default_rng(8).random(len(all_)) < 0.5))],
+        {"rows", "revenue", "basket_lines"},
+    ),
     "prices in cents": (
         lambda all_: changed(all_, price_paid=lambda day: day["price_paid"] * 100),
         {"revenue", "line_price"},
@@ -118,6 +128,57 @@ def test_a_fault_is_told_by_its_name(lines, tmp_path, fault):
     found = broken(broken_by(lines), tmp_path)
     extra = {"items"} if "rows" in expected or "new_item_share" in expected else set()
     assert expected <= found <= expected | extra
+
+
+def small_stores(silent, stores=300):
+    """Figures of ten weeks of a shop of small stores; s0 is the busiest, and silent on so many last days."""
+    rng = np.random.default_rng(9)
+    days = [DAY - timedelta(days=n) for n in range(69, -1, -1)]
+    made = {}
+    for place, day in enumerate(days):
+        counts = {f"s{n}": int(rng.poisson(7 if n == 0 else 1)) for n in range(stores)}
+        counts["s0"] = 0 if place >= len(days) - silent else max(counts["s0"], 1)
+        sold = {name: count for name, count in counts.items() if count}
+        made[day] = DayFigures({}, (1,) * 24, sold)
+    return made
+
+
+@pytest.mark.parametrize(("silent", "told"), [(0, False), (1, False), (2, True), (LONGEST, True)])
+def test_a_small_store_is_missed_after_some_days(silent, told):
+    """e^-7 among 300 stores is nothing rare in a year of days; e^-14 is."""
+    alert = stores(small_stores(silent), DAY)
+    assert alert.level == (WARN if told else OK)
+    assert ("lately by s0 (" in alert.text) == told
+
+
+def test_a_store_that_has_closed_is_not_told_for_ever():
+    """Nor one that never sold."""
+    assert stores(small_stores(LONGEST + 1), DAY).level == OK
+    assert missed(np.zeros(9), np.arange(9) % 7) == 0.0
+
+
+def test_baskets_missed_are_those_of_the_same_weekdays():
+    """A store that is shut on Sundays lacks nothing on a Sunday, the last day here; by a loop over days."""
+    weekdays = np.array([(5 + n) % 7 for n in range(58)])
+    counts = np.where(weekdays == 6, 0, 5 + weekdays)
+    counts[-3:] = 0
+    begin = next(n for n in range(58) if not counts[n:].any())
+    expected = 0.0
+    for n in range(begin, 58):
+        before = [counts[m] for m in range(begin) if weekdays[m] == weekdays[n]]
+        expected += sum(before) / len(before)
+    assert missed(counts, weekdays) == pytest.approx(expected)
+    assert expected == (5 + 4) + (5 + 5)  # a Friday's and a Saturday's
+
+
+def test_what_chance_moves_hours_by_is_seldom_exceeded():
+    """Of draws from the same hours about one in a thousand lies above; most lie not far below."""
+    rng, shares = np.random.default_rng(4), np.full(24, 1 / 24)
+    before = rng.multinomial(20_000, shares)
+    found = [psi_of_counts(before, after) for after in rng.multinomial(400, shares, 4_000)]
+    limit = by_chance(before, np.full(24, 400 / 24))
+    assert 0 < np.mean(np.array(found) > limit) < 0.004
+    assert np.quantile(found, 0.99) > 0.8 * limit
 
 
 def test_a_quiet_day_is_worth_a_look_at_most(lines, tmp_path):
