@@ -26,6 +26,7 @@ from jobs.monitor.plots import drift_dots, hour_bars, trailing_lines
 from jobs.monitor.rules import MonitorRules, load_monitor_rules
 from jobs.monitor.served import ServedDay, served_alerts, served_days
 from jobs.monitor.skew import skew_alerts
+from jobs.monitor.taken_in import taken_in_alerts
 
 SHOWN = 2 * WEEKS  # weeks of figures: those that a plot shows, and those that their bounds are made of
 
@@ -53,6 +54,7 @@ def run(settings: Settings, day: date) -> Monitored:
     served = served_days(settings)
     alerts = (
         *data_alerts(figures, day, rules),
+        *taken_in_alerts(settings, day, rules),
         *drift_alerts(settings, day, rules),
         *skew_alerts(settings, day, rules),
         *served_alerts(served, day, rules),

@@ -6,7 +6,7 @@ figures by local day for the page. Answers to testers, whose arm was forced, do 
     for alert in served_alerts(served_days(settings), date(2017, 12, 4), MonitorRules()): print(alert.line)
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from math import exp, log
@@ -43,6 +43,10 @@ FROM read_parquet($2) LEFT JOIN (SELECT request_id, count(*) AS n FROM slots GRO
   USING (request_id)
 WHERE NOT forced GROUP BY day, request_id
 """
+_SHOWN = """
+SELECT day, count(DISTINCT item_id) AS items, avg(bought_before::INT) AS repeats
+FROM days JOIN slots USING (request_id) GROUP BY day
+"""
 _RELEASES = "SELECT day, list(DISTINCT release ORDER BY release) FROM days GROUP BY day"
 
 
@@ -78,16 +82,8 @@ def _read(settings: Settings, exposures: str, slots: str) -> dict[date, ServedDa
         con.execute(_ANSWERS, [calendar.timezone, exposures])
         shares = ", ".join(f"{sql} AS {name}" for name, sql in FIGURES.items())
         values = _by_day(con, f"SELECT day, {shares} FROM days GROUP BY day ORDER BY day")
-        shown = _by_day(
-            con,
-            "SELECT day, count(DISTINCT item_id) AS items, avg(bought_before::INT) AS repeats"
-            " FROM days JOIN slots USING (request_id) GROUP BY day",
-        )
-        releases = dict(
-            con.execute(
-                "SELECT day, list(DISTINCT release ORDER BY release) FROM days GROUP BY day"
-            ).fetchall()
-        )
+        shown = _by_day(con, _SHOWN)
+        releases = dict(con.execute(_RELEASES).fetchall())
         return {
             day: ServedDay({**values[day], **shown.get(day, {})}, tuple(releases[day]), _scores(con, day))
             for day in values
@@ -131,7 +127,9 @@ def served_alerts(days: Mapping[date, ServedDay], day: date, rules: MonitorRules
         ),
         late(values["p99_ms"], values["median_ms"], rules),
         *(against(days, day, name, rules) for name in ("answers", "items")),
+        repeats(days, day, rules),
         scores(days, day, rules),
+        released(today),
     ]
 
 
@@ -174,7 +172,25 @@ def scores(days: Mapping[date, ServedDay], day: date, rules: MonitorRules) -> Al
     return Alert(SECTION, "scores", level, f"PSI of scores {found:.2f}", {"psi": found, "high": rules.psi})
 
 
-def lines(days: Mapping[date, ServedDay], day: date) -> Iterator[str]:
-    """Which releases answered on a day."""
-    if day in days:
-        yield f"answered by {', '.join(days[day].releases)}"
+def repeats(days: Mapping[date, ServedDay], day: date, rules: MonitorRules) -> Alert:
+    """Share of what was shown that its shopper had bought before, against the same weekdays, up or down."""
+    history = {each: of_day.values["repeats"] for each, of_day in days.items() if "repeats" in of_day.values}
+    value, bound = history.get(day), bound_of(history, day, floor=0.01)
+    if value is None or bound is None:
+        said = "nothing was shown" if value is None else f"{value:.1%}; too few days before it to tell"
+        return Alert(SECTION, "repeats", OK, said, {} if value is None else {"value": value})
+    low, high = bound.ends(rules.odd)
+    level = OK if low <= value <= high else WARN  # a new release may mean it
+    said = f"{value:.1%} of what was shown was bought before, expected {low:.1%} to {high:.1%}"
+    return Alert(SECTION, "repeats", level, said, {"value": value, "low": low, "high": high})
+
+
+def released(today: ServedDay) -> Alert:
+    """Which releases answered: told, never judged."""
+    return Alert(
+        SECTION,
+        "releases",
+        OK,
+        f"answered by {', '.join(today.releases)}",
+        {"value": float(len(today.releases))},
+    )

@@ -137,7 +137,7 @@ def test_a_table_without_the_day_is_named_with_the_command(settings):
     assert f"{STAMPS[-2]:%Y-%m-%d}" in found.text
 
 
-def answers(settings, day, n, *, degraded=0, ms=5.0, shift=0.0, slots=3, forced=False):
+def answers(settings, day, n, *, degraded=0, ms=5.0, shift=0.0, slots=3, forced=False, bought=1):
     """Log so many answers of a day, the first of them degraded."""
     rng = np.random.default_rng(day.toordinal())
     begin = CALENDAR.day_start(day) + timedelta(hours=9)
@@ -145,7 +145,13 @@ def answers(settings, day, n, *, degraded=0, ms=5.0, shift=0.0, slots=3, forced=
     for number in range(n):
         shown = tuple(
             Slot(
-                f"i{rng.integers(40)}", "", float(rng.normal() + shift), rank, (), "", bought_before=rank == 1
+                f"i{rng.integers(40)}",
+                "",
+                float(rng.normal() + shift),
+                rank,
+                (),
+                "",
+                bought_before=rank <= bought,
             )
             for rank in range(1, slots + 1)
         )
@@ -175,6 +181,9 @@ def test_good_answers_are_in_order_and_counted_as_they_are(settings):
     assert values["repeats"] == pytest.approx(1 / 3)
     assert values["p99_ms"] == pytest.approx(np.quantile(5 + np.arange(50) / 50, 0.99))
     assert days[DAY].releases == (f"r:{DAY.day}",)
+    said = {each.name: each.text for each in served_alerts(days, DAY, RULES)}
+    assert said["releases"] == f"answered by r:{DAY.day}"
+    assert said["repeats"].startswith("33.3% of what was shown")
     assert set(served(settings).values()) == {OK}
 
 
@@ -187,6 +196,8 @@ def test_good_answers_are_in_order_and_counted_as_they_are(settings):
         ({"ms": 140.0}, "p99_ms", WARN),
         ({"shift": 3.0}, "scores", FAIL),
         ({"n": 5}, "answers", WARN),
+        ({"bought": 0}, "repeats", WARN),
+        ({"bought": 2}, "repeats", WARN),
     ],
 )
 def test_poor_answers_are_told(settings, options, name, level):
