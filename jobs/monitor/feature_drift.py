@@ -6,7 +6,7 @@ numbers that sum them up: how long a history is, how many purchases it counts, t
     for alert in drift_alerts(settings, date(2017, 12, 4), MonitorRules()): print(alert.line)
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -78,25 +78,41 @@ class Snapshots:
         return {name: np.ma.filled(values.astype(np.float64), np.nan) for name, values in found.items()}
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A feature table beside a reference: numbers by feature, (n_before,) and (n_now,), nan where missing."""
+
+    view: str
+    reference: str
+    before: Mapping[str, np.ndarray]
+    now: Mapping[str, np.ndarray]
+
+
 def drift_alerts(settings: Settings, day: date, rules: MonitorRules) -> list[Alert]:
     """Every feature against both references; an alert of its own for a table without that day."""
+    made: list[Alert] = []
+    for each in pairs(settings, day):
+        if isinstance(each, Alert):
+            made.append(each)
+        else:
+            made += told(drifts(each.before, each.now), each.view, each.reference, rules)
+    return made
+
+
+def pairs(settings: Settings, day: date, views: Collection[str] = tuple(KEYS)) -> Iterator[Pair | Alert]:
+    """What is compared, a pair for each table and reference; an alert for a table without that day."""
     import duckdb
 
     calendar = ShopCalendar.load(settings.shop_calendar)
     known, split = calendar.day_end(day), day_split(calendar, day)
     references = {WEEK: calendar.day_end(day - timedelta(days=7)), TRAINING: calendar.end(split.cut)}
-    made: list[Alert] = []
     with duckdb.connect(config={"threads": str(settings.threads)}) as con:
         con.execute("SET TimeZone = 'UTC'")
         snapshots = Snapshots(settings, con)
-        for view in KEYS:
+        for view in views:
             stamp = snapshots.stamp(view, known)
             if stamp is None or (view != "user_history" and stamp != known):
-                newest = f"{stamp:%Y-%m-%dT%H:%MZ}" if stamp else "none"
-                said = (
-                    f"no rows as of {known:%Y-%m-%dT%H:%MZ} (newest: {newest}); run `endcap build-features`"
-                )
-                made.append(Alert(SECTION, "snapshot", FAIL, f"{said} --date {day}", {}, view))
+                yield absent(view, known, stamp, day)
                 continue
             now = snapshots.numbers(view, known)
             for reference, instant in references.items():
@@ -106,8 +122,28 @@ def drift_alerts(settings: Settings, day: date, rules: MonitorRules) -> list[Ale
                     mine = {
                         name: values - days if name in GROWING else values for name, values in now.items()
                     }
-                    made += told(drifts(snapshots.numbers(view, instant), mine), view, reference, rules)
-    return made
+                    yield Pair(view, reference, snapshots.numbers(view, instant), mine)
+
+
+def absent(view: str, known: datetime, stamp: datetime | None, day: date) -> Alert:
+    """A table whose newest rows are not those of the day."""
+    newest = f"{stamp:%Y-%m-%dT%H:%MZ}" if stamp else "none"
+    said = f"no rows as of {known:%Y-%m-%dT%H:%MZ} (newest: {newest}); run `endcap build-features`"
+    return Alert(SECTION, "snapshot", FAIL, f"{said} --date {day}", {}, view)
+
+
+def samples(
+    settings: Settings, day: date, alerts: Sequence[Alert]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Values before and now of the features that some alerts are about, by name and reference."""
+    wanted = {(alert.name, alert.about) for alert in alerts}
+    found = {}
+    for each in pairs(settings, day, {name.partition(":")[0] for name, _ in wanted} & KEYS.keys()):
+        if isinstance(each, Pair):
+            for name in each.before:
+                if (f"{each.view}:{name}", each.reference) in wanted:
+                    found[f"{each.view}:{name} {each.reference}"] = each.before[name], each.now[name]
+    return found
 
 
 def told(found: list[Drift], view: str, reference: str, rules: MonitorRules) -> Iterator[Alert]:

@@ -19,6 +19,7 @@ STYLE = """
 td.level { font-weight: 700; } td.ok { color: #0f766e; }
 td.warn { color: #b45309; } td.fail { color: #be123c; }
 td { white-space: normal; } td, th { text-align: left; }
+section > .plot { margin-top: 1.2rem; }
 summary { cursor: pointer; color: var(--pale); }
 """
 WORDS = {OK: "In order", WARN: "Worth a look", FAIL: "Broken"}

@@ -5,6 +5,8 @@ from datetime import date, timedelta
 from math import exp, log
 from typing import Any
 
+import numpy as np
+
 from jobs.monitor.alerts import FAIL, OK, WARN, Alert
 from jobs.monitor.bounds import bound_of
 from jobs.monitor.data_quality import FLOORS
@@ -23,6 +25,8 @@ TITLES = {
     "p99_ms": "99th percentile of an answer, ms",
 }
 MOST = 18  # features in one plot
+APART = 0.26  # rows between the marks of two references
+BINS = 40  # of a histogram
 Series = Mapping[date, float]
 
 
@@ -74,9 +78,10 @@ def drift_dots(alerts: Sequence[Alert], shifted: float) -> Any:
     figure = Figure(figsize=(15, 0.34 * len(names) + 1.2), layout="constrained", facecolor="white")
     panel = figure.subplots()
     references = list(dict.fromkeys(alert.about for alert in alerts if "psi" in alert.figures))
-    for reference, marker in zip(references, "os^", strict=False):
+    for number, (reference, marker) in enumerate(zip(references, "os^", strict=False)):
         mine = {alert.name: alert for alert in alerts if alert.about == reference and alert.name in names}
-        places = [names.index(name) for name in mine]
+        aside = APART * (number - (len(references) - 1) / 2)  # equal values do not hide each other
+        places = [names.index(name) - aside for name in mine]
         colours = [COLOURS[alert.level] for alert in mine.values()]
         values = [alert.figures["psi"] for alert in mine.values()]
         panel.scatter(values, places, c=colours, marker=marker, s=42, zorder=3)
@@ -87,6 +92,34 @@ def drift_dots(alerts: Sequence[Alert], shifted: float) -> Any:
     panel.set_xlabel("population stability index")
     panel.legend(frameon=False, fontsize=9, loc="lower right")
     finish(panel, "how far features moved", grid="x")
+    return figure
+
+
+def histograms(samples: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Any:
+    """A panel for each feature, up to three: shares of its values before, as an outline, and now, as bars.
+
+    Bins lie between the 1st and 99th percentile of both; what is beyond counts in the outermost ones.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(15, 3.1), layout="constrained", facecolor="white")
+    for panel, (name, pair) in zip(figure.subplots(1, 3), list(samples.items())[:3], strict=False):
+        before, now = (values[np.isfinite(values)] for values in pair)
+        if len(before) and len(now):
+            low, high = np.quantile(np.concatenate([before, now]), [0.01, 0.99])
+            edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
+            shares = [
+                100 * np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / len(values)
+                for values in (before, now)
+            ]
+            panel.bar(edges[:-1], shares[1], np.diff(edges), align="edge", color=COLOURS[WARN], label="now")
+            panel.stairs(shares[0], edges, color=INK, linewidth=1.4, label="before")
+            panel.legend(frameon=False, fontsize=9, loc="upper right")
+        view, _, feature = name.partition(":")
+        panel.set_xlabel(f"% of rows of {view}, by value")
+        finish(panel, feature, grid="y")
+    for panel in figure.axes[len(samples) :]:
+        panel.set_visible(False)
     return figure
 
 

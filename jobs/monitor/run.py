@@ -7,7 +7,8 @@ reports/monitor.html and monitor.json, and state/days/D/alerts.json for a pager.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -20,14 +21,15 @@ from jobs.monitor.alerts import FAIL, OK, WARN, Alert, pager
 from jobs.monitor.bounds import WEEKS, trailing
 from jobs.monitor.data_quality import data_alerts, looked_back
 from jobs.monitor.day_figures import DayFigures, day_figures
-from jobs.monitor.feature_drift import drift_alerts
+from jobs.monitor.feature_drift import TRAINING, WEEK, drift_alerts, samples
 from jobs.monitor.page import page
-from jobs.monitor.plots import drift_dots, hour_bars, trailing_lines
+from jobs.monitor.plots import drift_dots, histograms, hour_bars, trailing_lines
 from jobs.monitor.rules import MonitorRules, load_monitor_rules
 from jobs.monitor.served import ServedDay, served_alerts, served_days
 from jobs.monitor.skew import skew_alerts
 from jobs.monitor.taken_in import taken_in_alerts
 
+WORST = 3  # features that moved, shown by their values
 SHOWN = 2 * WEEKS  # weeks of figures: those that a plot shows, and those that their bounds are made of
 
 
@@ -61,7 +63,10 @@ def run(settings: Settings, day: date) -> Monitored:
         *parity_alerts(settings, day),
     )
     path = settings.reports / "monitor.html"
-    write(path, page(day, alerts, drawn(figures, served, day, alerts, rules)))
+    plots = drawn(figures, served, day, alerts, rules)
+    if moved := moved_most(alerts):
+        plots["features"].append(histograms(samples(settings, day, moved)))
+    write(path, page(day, alerts, plots))
     write(path.with_suffix(".json"), json.dumps(list(records(day, alerts)), indent=1))
     write(settings.day(day) / "alerts.json", json.dumps(pager(day, alerts), indent=1))
     return Monitored(day, alerts, path)
@@ -116,10 +121,12 @@ def drawn(
     rules: MonitorRules,
 ) -> dict[str, list[Any]]:
     """The plots of each section."""
-    levels = {each.name: each.level for each in alerts if each.section in ("data", "served")}
+    levels: dict[str, dict[str, str]] = defaultdict(dict)  # a name may stand in two sections
+    for alert in alerts:
+        levels[alert.section][alert.name] = alert.level
     names = next(iter(figures.values())).values if figures else {}
     rows = {name: {each: found.values[name] for each, found in figures.items()} for name in names}
-    plots = {"data": [trailing_lines(rows, day, levels, rules.odd)]}
+    plots = {"data": [trailing_lines(rows, day, levels["data"], rules.odd)]}
     if day in figures:
         before = trailing(dict.fromkeys(figures, 0.0), day)
         usual = np.sum([figures[each].hours for each in before], axis=0) if before else np.zeros(24)
@@ -131,8 +138,19 @@ def drawn(
         shown = {
             name: {each: of.values[name] for each, of in served.items()} for name in ("answers", "p99_ms")
         }
-        plots["served"] = [trailing_lines(shown, day, levels, rules.odd)]
+        plots["served"] = [trailing_lines(shown, day, levels["served"], rules.odd)]
     return plots
+
+
+def moved_most(alerts: Sequence[Alert]) -> list[Alert]:
+    """Up to three features that moved too far since a reference, each once, by its largest PSI."""
+    moved: dict[str, Alert] = {}
+    for alert in alerts:
+        if alert.level != OK and alert.about in (WEEK, TRAINING) and alert.figures["psi"] > 0:
+            before = moved.get(alert.name)
+            if before is None or alert.figures["psi"] > before.figures["psi"]:
+                moved[alert.name] = alert
+    return sorted(moved.values(), key=lambda alert: -alert.figures["psi"])[:WORST]
 
 
 def records(day: date, alerts: tuple[Alert, ...]) -> Iterator[dict[str, Any]]:

@@ -20,7 +20,7 @@ from feature_repo.settings import Settings
 from feature_repo.stores.packed.instants import microseconds
 from jobs.cli import endcap
 from jobs.monitor.alerts import FAIL, OK, WARN
-from jobs.monitor.feature_drift import TRAINING, WEEK, drift_alerts
+from jobs.monitor.feature_drift import TRAINING, WEEK, drift_alerts, samples
 from jobs.monitor.rules import MonitorRules
 from jobs.monitor.run import run
 from jobs.monitor.served import served_alerts, served_days
@@ -114,6 +114,21 @@ def test_a_feature_that_moved_is_named(settings):
     ))  # fmt: skip
     price = "item_stats:item_price_91d"
     assert moved(settings) == {(price, WEEK): FAIL, (price, TRAINING): WARN}
+
+
+def test_values_of_a_feature_that_moved_are_those_of_the_snapshots(settings):
+    """Before and now, as they lie in the tables; the page of such a day can be made."""
+    monitored_shop.write(settings, monitored_shop.lines())
+    write_features(settings, lambda view, columns: (
+        {**columns, "item_price_91d": columns["item_price_91d"] * 100} if view == "item_stats" else columns
+    ))  # fmt: skip
+    alerts = [each for each in drift_alerts(settings, DAY, RULES) if each.level == FAIL]
+    found = samples(settings, DAY, alerts)
+    assert list(found) == [f"item_stats:item_price_91d {WEEK}"]
+    for values, stamp in zip(*found.values(), STAMPS[1:], strict=True):
+        part = pq.read_table(settings.feature_table("item_stats") / f"{stamp:%m-%d}.parquet")
+        assert sorted(values) == sorted(part["item_price_91d"].to_pylist())
+    assert "item_price_91d" in run(settings, DAY).page.read_text()
 
 
 def test_a_feature_that_is_missing_now_is_broken(settings):
