@@ -4,7 +4,7 @@
     log.append([reads])             # on the disk when it returns
 
 `endcap audit-parity` computes them again from the feature tables. Of the items it has those that were shown
-and every tenth of the candidates. The newest KEEP answers stay, so the file has a bound: some 40 kB each.
+and every tenth of the candidates. The newest KEEP answers stay, so the file has a bound: some 20 kB each.
 """
 
 from collections.abc import Sequence

@@ -12,7 +12,7 @@ from math import exp, log, nan
 import numpy as np
 from scipy.stats import chi2, poisson
 
-from jobs.monitor.alerts import FAIL, OK, WARN, Alert
+from jobs.monitor.alerts import FAIL, OK, WARN, Alert, level_of
 from jobs.monitor.bounds import Bound, bound_of, trailing
 from jobs.monitor.day_figures import NULL, DayFigures
 from jobs.monitor.rules import MonitorRules
@@ -128,7 +128,7 @@ def hours(figures: Figures, day: date, rules: MonitorRules) -> Alert:
     usual, today = np.sum([figures[each].hours for each in before], axis=0), np.array(figures[day].hours)
     found, chance = psi_of_counts(usual, today), by_chance(usual, today)
     high = rules.hours_psi + chance
-    level = FAIL if found > 2 * rules.hours_psi + chance else WARN if found > high else OK
+    level = level_of(found, high, 2 * rules.hours_psi + chance)
     said = f"PSI of baskets by hour {found:.2f}, in order up to {high:.2f}"
     return Alert(SECTION, "hours", level, said, {"value": found, "high": high})
 

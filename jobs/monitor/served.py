@@ -16,7 +16,7 @@ import numpy as np
 
 from feature_repo.settings import Settings
 from feature_repo.shop_calendar import ShopCalendar
-from jobs.monitor.alerts import FAIL, OK, WARN, Alert
+from jobs.monitor.alerts import OK, WARN, Alert, level_of
 from jobs.monitor.bounds import bound_of, trailing
 from jobs.monitor.rules import MonitorRules
 from training.drift import psi
@@ -135,7 +135,7 @@ def served_alerts(days: Mapping[date, ServedDay], day: date, rules: MonitorRules
 
 def share(name: str, value: float, warn: float, fail: float, what: str) -> Alert:
     """A share that should be small."""
-    level = FAIL if value > fail else WARN if value > warn else OK
+    level = level_of(value, warn, fail)
     return Alert(SECTION, name, level, f"{value:.2%} {what}", {"value": value, "high": warn})
 
 
@@ -168,7 +168,7 @@ def scores(days: Mapping[date, ServedDay], day: date, rules: MonitorRules) -> Al
     if not before or not len(days[day].scores):
         return Alert(SECTION, "scores", OK, "no scores of days before it", {})
     found = psi(np.concatenate(before), days[day].scores)
-    level = FAIL if found > rules.extreme_psi else WARN if found > rules.psi else OK
+    level = level_of(found, rules.psi, rules.extreme_psi)
     return Alert(SECTION, "scores", level, f"PSI of scores {found:.2f}", {"psi": found, "high": rules.psi})
 
 

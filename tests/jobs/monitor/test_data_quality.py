@@ -245,6 +245,6 @@ def test_rules_that_cannot_be_used_are_named(tmp_path, text, says):
     assert load_monitor_rules(path) == MonitorRules(odd=4, quiet_days=("11-23",))
 
 
-def test_there_is_no_day_like_the_thirteenth_month():
-    """A default that says what it is: the shop's quiet days are real ones."""
+def test_quiet_days_are_days_of_the_year():
+    """Those that hold without a file, too."""
     assert all(date.fromisoformat(f"2024-{day}") for day in RULES.quiet_days)
