@@ -2,13 +2,14 @@
 
 The environment is read once, at the edge (`Settings.from_environment`), and passed on as an argument.
 
-    ENDCAP_PROFILE   embedded (default) or gcp
+    ENDCAP_PROFILE   embedded (default), gcp, or gcp-emulated: gcp on one machine, with BigQuery's emulator
     ENDCAP_STATE     folder of tables, features, stores and releases' pointer (default: state)
     ENDCAP_REPORTS   folder of reports (default: reports)
     ENDCAP_THREADS   threads that one step may use (default: the machine's cores)
     ENDCAP_REPLAY    1 for a server of a replay, whose clock may be set (default: 0)
     ENDCAP_LOG_FEATURES       share of answers whose features are logged as they were read (default: 0.01)
-    ENDCAP_BIGQUERY_DATASET   PROJECT.DATASET of the logs' tables, for gcp
+    ENDCAP_BIGQUERY_DATASET   PROJECT.DATASET of the tables, for gcp
+    ENDCAP_BUCKET             gs://BUCKET[/FOLDER] where the state folder lies for others, for gcp
     FEAST_FS_YAML_FILE_PATH   which feature_store.yaml: Feast's own variable, for its commands too
 
 The default folders lie in the project's root, also when a command runs in a folder below it, as Feast's
@@ -22,9 +23,11 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-PROFILES = ("embedded", "gcp")
+PROFILES = ("embedded", "gcp", "gcp-emulated")
 ROOT_HAS = "feature_repo/feature_store.yaml"  # what tells a project's root from other folders
 FEATURE_STORE = Path(__file__).with_name("feature_store.yaml")  # the embedded one
+FEATURE_STORE_GCP = FEATURE_STORE.with_name("feature_store.gcp.yaml")
+BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[\w.=-]+)*")
 DATASET = re.compile(
     r"[a-z][a-z0-9-]{4,28}[a-z0-9]\.[A-Za-z0-9_]{1,1024}"
 )  # as Google Cloud lets them be named
@@ -45,11 +48,12 @@ class Settings:
     feature_store: Path = FEATURE_STORE
     replay: bool = False
     bigquery_dataset: str = ""
+    bucket: str = ""
     log_features: float = 0.01
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
-            raise SettingsError(f"ENDCAP_PROFILE is {self.profile!r}; use {' or '.join(PROFILES)}")
+            raise SettingsError(f"ENDCAP_PROFILE is {self.profile!r}; use {', '.join(PROFILES)}")
         if self.threads < 1:
             raise SettingsError(f"ENDCAP_THREADS is {self.threads}; use a whole number from 1")
         if not 0 <= self.log_features <= 1:
@@ -59,6 +63,8 @@ class Settings:
                 f"ENDCAP_BIGQUERY_DATASET is {self.bigquery_dataset!r}; use PROJECT.DATASET,"
                 " such as my-shop.endcap"
             )
+        if self.bucket and not BUCKET.fullmatch(self.bucket):
+            raise SettingsError(f"ENDCAP_BUCKET is {self.bucket!r}; use gs://BUCKET or gs://BUCKET/FOLDER")
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -70,14 +76,17 @@ class Settings:
         if replay not in ("0", "1"):
             raise SettingsError(f"ENDCAP_REPLAY is {replay!r}; use 0 or 1")
         root = project_root(Path.cwd())
+        profile = environ.get("ENDCAP_PROFILE") or "embedded"
+        store = FEATURE_STORE if profile == "embedded" else FEATURE_STORE_GCP
         return cls(
             state=Path(environ.get("ENDCAP_STATE") or root / "state").absolute(),
             reports=Path(environ.get("ENDCAP_REPORTS") or root / "reports").absolute(),
-            profile=environ.get("ENDCAP_PROFILE") or "embedded",
+            profile=profile,
             threads=int(threads) if threads else os.cpu_count() or 2,
-            feature_store=Path(environ.get("FEAST_FS_YAML_FILE_PATH") or FEATURE_STORE).absolute(),
+            feature_store=Path(environ.get("FEAST_FS_YAML_FILE_PATH") or store).absolute(),
             replay=replay == "1",
             bigquery_dataset=environ.get("ENDCAP_BIGQUERY_DATASET", ""),
+            bucket=environ.get("ENDCAP_BUCKET", "").rstrip("/"),
             log_features=share_of("ENDCAP_LOG_FEATURES", environ.get("ENDCAP_LOG_FEATURES") or "0.01"),
         )
 
@@ -94,12 +103,21 @@ class Settings:
         return all_parts(self.table(name))
 
     @property
+    def in_bigquery(self) -> bool:
+        """Whether tables lie in BigQuery, too, and are asked for there."""
+        return self.profile != "embedded"
+
+    def uri(self, path: Path) -> str:
+        """Where a path of the state folder lies in Cloud Storage."""
+        return f"{self.bucket}/{path.relative_to(self.state).as_posix()}"
+
+    @property
     def dataset(self) -> str:
         """BigQuery's dataset, PROJECT.DATASET; SettingsError where none is named."""
         if not self.bigquery_dataset:
             raise SettingsError(
-                "ENDCAP_BIGQUERY_DATASET is not set, and ENDCAP_PROFILE is gcp; use PROJECT.DATASET,"
-                " such as my-shop.endcap"
+                f"ENDCAP_BIGQUERY_DATASET is not set, and ENDCAP_PROFILE is {self.profile};"
+                " use PROJECT.DATASET, such as my-shop.endcap"
             )
         return self.bigquery_dataset
 

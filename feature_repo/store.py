@@ -19,9 +19,20 @@ def open_store(settings: Settings) -> Any:
     config.registry_config["path"] = str(settings.registry)
     if "path" in config.online_config:
         config.online_config["path"] = str(settings.online_store)
-    config.offline_config |= {
+    config.offline_config |= offline_options(settings, str(config.offline_config["type"]))
+    return FeatureStore(config=config)
+
+
+def offline_options(settings: Settings, kind: str) -> dict[str, Any]:
+    """What the settings say of the offline store: where its rows lie, and what it may use."""
+    if kind == "bigquery":
+        from feature_repo.bigquery.client import prepare
+
+        prepare(settings)
+        project, dataset = settings.dataset.split(".")
+        return {"project_id": project, "dataset": dataset}
+    return {
         "state": str(settings.state),
         "threads": settings.threads,
         "temp_directory": str(settings.state / "spill"),
     }
-    return FeatureStore(config=config)

@@ -94,6 +94,17 @@ def embed_items(**arguments: Any) -> None:
 
 
 @endcap.command()
+def load() -> None:
+    """Bring tables and features into BigQuery, under the gcp profile: what changed since the last time.
+
+    \b
+    Example:
+      endcap load
+    """
+    _run_step("load", {})
+
+
+@endcap.command()
 def apply() -> None:
     """Register entities, views and services with Feast.
 
@@ -460,6 +471,8 @@ def _run_step(name: str, arguments: dict[str, Any]) -> None:
 
     settings, day = Settings.from_environment(), arguments.pop("day", None)
     steps, result_file = DAY_STEPS if day else STEPS, click.get_current_context().obj
+    if not step_named(name, steps).here(settings):
+        raise click.UsageError(f"{name} is a step of the gcp profile; set ENDCAP_PROFILE=gcp")
     if day:
         arguments = dict(arguments_by_hand(settings, name, day, arguments))
     elif "champion" in arguments:

@@ -80,11 +80,11 @@ def newest_event(settings: Settings, views: list[Any]) -> datetime:
     """Latest event time in the tables of `views`."""
     import duckdb
 
-    from feature_repo.stores.parquet_parts import parquet_parts
+    from feature_repo.stores.parquet_parts import kept_parts
 
     newest = []
     for view in views:
-        parts = parquet_parts(view.batch_source, str(settings.state))
+        parts = kept_parts(view.batch_source, str(settings.state))
         query = f"SELECT epoch_us(max({view.batch_source.timestamp_field})) FROM read_parquet($1)"
         newest += [row[0] for row in duckdb.execute(query, [list(parts)]).fetchall() if row[0] is not None]
     if not newest:

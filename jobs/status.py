@@ -10,7 +10,7 @@ from pathlib import Path
 
 from feature_repo.settings import Settings
 from jobs.pipeline import Pipeline
-from jobs.steps import STEPS, Choices, Step
+from jobs.steps import STEPS, Choices, Step, steps_here
 from jobs.writer_lock import holder
 
 HEAD = f"{'step':<16} {'state':<40} {'left':>12} {'':<14} {'wall':>8} {'CPU':>8} {'size':>9}  finished"
@@ -42,7 +42,7 @@ def table(settings: Settings, steps: tuple[Step, ...], choices: Choices) -> list
     """One line a step with what it left and why it would be done again."""
     pipeline, found = Pipeline(settings, steps=steps), []
     waiting: set[str] = set()
-    for step in steps:
+    for step in steps_here(settings, steps):
         blockers = [name for name in step.after if name in waiting]
         reason = f"after {blockers[0]}" if blockers else _reason(pipeline, step, choices)
         if reason is not None:

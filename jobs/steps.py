@@ -62,6 +62,8 @@ class Step:
         whether what it left holds when the steps before it are done again
     refusal
         asked when it is done: why nothing after it is to be done, None to go on
+    here
+        whether an installation has it
     """
 
     name: str
@@ -78,6 +80,7 @@ class Step:
     daily: bool = False
     pinned: bool = False
     refusal: Callable[[Settings, Choices], str | None] = lambda _settings, _choices: None
+    here: Callable[[Settings], bool] = lambda _settings: True
 
     def marker(self, choices: Choices) -> str:
         """Name of its marker."""
@@ -99,6 +102,7 @@ STORE_CODE = (
     "feature_repo.stores.state_registry",
     "feature_repo.stores.packed.online_store",
 )
+FEATURE_STORES = ("feature_repo/feature_store.yaml", "feature_repo/feature_store.gcp.yaml")
 STEPS = (
     Step(
         name="ingest",
@@ -128,11 +132,20 @@ STEPS = (
         libraries=("torch", "transformers"),
     ),
     Step(
+        name="load",
+        module="jobs.load",
+        after=("ingest", "build-features", "embed-items"),
+        outputs=lambda s, _: (s.state / "bigquery" / f"{s.bigquery_dataset}.transactions.json",),
+        more_code=("feature_repo.features.users", "feature_repo.features.items"),
+        libraries=("google-cloud-bigquery",),
+        here=lambda s: s.in_bigquery,
+    ),
+    Step(
         name="apply",
         module="jobs.apply",
         outputs=lambda s, _: (s.registry,),
         more_code=STORE_CODE,
-        files=("feature_repo/feature_store.yaml",),
+        files=FEATURE_STORES,
         libraries=("feast",),
         server=store_server,
     ),
@@ -140,11 +153,11 @@ STEPS = (
     Step(
         name="train",
         module="jobs.train",
-        after=("build-features", "embed-items"),
+        after=("build-features", "embed-items", "load"),
         outputs=lambda s, choices: (s.training / f"cut-{choices.cut}" / "release" / "manifest.json",),
         arguments=_cut,
         more_code=STORE_CODE[:-1],
-        files=("feature_repo/feature_store.yaml",),
+        files=FEATURE_STORES,
         libraries=("feast", "tensorflow", "tensorflow-recommenders", "xgboost"),
     ),
     Step(
@@ -166,15 +179,20 @@ STEPS = (
     Step(
         name="materialize",
         module="jobs.materialize",
-        after=("build-features", "apply"),
+        after=("build-features", "load", "apply"),
         outputs=lambda s, _: store_files(s),
         arguments=_end_of_cut,
         more_code=STORE_CODE[1:],
-        files=("feature_repo/feature_store.yaml",),
+        files=FEATURE_STORES,
         libraries=("feast",),
         server=store_server,
     ),
 )
+
+
+def steps_here(settings: Settings, steps: tuple[Step, ...] = STEPS) -> tuple[Step, ...]:
+    """Those of the steps that an installation has."""
+    return tuple(step for step in steps if step.here(settings))
 
 
 def step_named(name: str, steps: tuple[Step, ...] = STEPS) -> Step:

@@ -1,18 +1,22 @@
 """A BigQuery emulator in a process of its own: `python tests/bigquery_emulator.py` prints its URL and serves.
 
 bqemulator 1.1.1 runs queries in DuckDB after sqlglot has translated them; what it lacks of what we use is
-mended below. It ends with its standard input.
+mended below. It ends with its standard input. Given a folder, it writes each query into a file of it, for
+tests of what is asked; gs://BUCKET is a folder of that name beside them.
 """
 
 import asyncio
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
 
-from bqemulator.api.routes import upload
+from bqemulator.api.routes import jobs, upload
 from bqemulator.catalog.models import JobMeta
 from bqemulator.config import LogLevel, Settings
 from bqemulator.domain.errors import ResourceRef, resource_already_exists
+from bqemulator.scripting.interpreter import ScriptInterpreter
 from bqemulator.server import EmulatorServer
 from bqemulator.storage.engine import DuckDBEngine
 from sqlglot.parsers.bigquery import BigQueryParser
@@ -46,11 +50,37 @@ async def run_load_once(*, project_id, configuration, ctx, **rest):
 
 upload._load_configuration_from_envelope, upload._run_load = with_job_id, run_load_once
 upload._new_job_id = job_id.get
+upload._PERMITTED_MEDIA_CONTENT_TYPES += ("*/*",)  # as Google's client says of small files
+
+
+# A column of Parquet is the table's of its name, wherever it stands.
+execute = DuckDBEngine.execute
+DuckDBEngine.execute = lambda self, sql, parameters=None: execute(
+    self, sql.replace(" SELECT * FROM read_parquet(?)", " BY NAME SELECT * FROM read_parquet(?)"), parameters
+)
+# Temporary tables are a script's own, and here those of all scripts together.
+exec_sql = ScriptInterpreter._exec_sql
+ScriptInterpreter._exec_sql = lambda self, sql: exec_sql(
+    self, sql.replace("CREATE TEMP TABLE", "CREATE OR REPLACE TEMP TABLE")
+)
+FOLDER = Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else None
+numbers, execute_query_job = count(1), jobs.execute_query_job
+
+
+async def execute_noted(project_id, job_id, bq_sql, *rest, **named):
+    """`execute_query_job`, with a note of what was asked."""
+    if FOLDER:
+        (FOLDER / f"{next(numbers):06d}.sql").write_text(bq_sql)
+    return await execute_query_job(project_id, job_id, bq_sql, *rest, **named)
+
+
+jobs.execute_query_job = execute_noted
 
 
 async def main():
     """Serve until the standard input ends."""
-    server = EmulatorServer(Settings(rest_port=0, grpc_port=0, log_level=LogLevel.ERROR))
+    where = {"gcs_local_root": FOLDER} if FOLDER else {}
+    server = EmulatorServer(Settings(rest_port=0, grpc_port=0, log_level=LogLevel.ERROR, **where))
     await server.start()
     print(server.rest_url, flush=True)
     await asyncio.to_thread(sys.stdin.read)

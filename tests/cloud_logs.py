@@ -2,9 +2,9 @@
 
 from collections import Counter
 
+from feature_repo.bigquery.client import connected
 from feature_repo.settings import Settings
 from jobs.experiments import logs
-from jobs.experiments.bigquery_log import connected
 from jobs.experiments.log_rows import TABLES
 
 

@@ -1,9 +1,13 @@
 """Labels and facts straight from the contract's tables: purchases, the catalogue, segments.
 
-Features never come from here: they are retrieved point-in-time by `training.point_in_time`.
+Features never come from here: they are retrieved point-in-time by `training.point_in_time`. Queries are SQL
+that DuckDB and BigQuery both understand, and ask for a span of event times: its partitions are all that
+BigQuery reads.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any, Protocol
 
 import duckdb
 import pandas as pd
@@ -12,22 +16,41 @@ from feature_repo.settings import Settings
 from training.split import Window
 
 
-class Warehouse:
-    """Read-only view of the tables of one installation, in DuckDB."""
+class Tables(Protocol):
+    """Tables of the contract that can be asked."""
+
+    def frame(self, query: str, parameters: Sequence[object]) -> Any:
+        """Rows of a query, with `?` for each parameter, as a pandas frame."""
+
+
+class ParquetTables:
+    """The tables as Parquet, asked by DuckDB."""
 
     def __init__(self, settings: Settings) -> None:
-        for name in ("transactions", "items"):
-            if not settings.table(name).exists():
-                raise FileNotFoundError(f"No {name} in {settings.table(name)}; run `endcap ingest`")
         self.connection = duckdb.connect(config={"threads": str(settings.threads), "memory_limit": "2GB"})
         self.connection.execute("SET TimeZone = 'UTC'")
         for name in ("transactions", "items"):
             path = settings.table_parts(name).replace("'", "''")
             self.connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{path}')")
 
-    def frame(self, query: str, parameters: list[object]) -> pd.DataFrame:
+    def frame(self, query: str, parameters: Sequence[object]) -> pd.DataFrame:
+        """Rows of a query."""
+        return self.connection.execute(query, list(parameters)).df()
+
+
+class Warehouse:
+    """Read-only view of the tables of one installation: in BigQuery if it has them there, else in Parquet."""
+
+    def __init__(self, settings: Settings) -> None:
+        for name in ("transactions", "items"):
+            if not settings.table(name).exists():
+                raise FileNotFoundError(f"No {name} in {settings.table(name)}; run `endcap ingest`")
+        self.tables = tables_of(settings)
+
+    def frame(self, query: str, parameters: Sequence[object]) -> pd.DataFrame:
         """Result of one query as a frame."""
-        return self.connection.execute(query, parameters).df()
+        found: pd.DataFrame = self.tables.frame(query, parameters)
+        return found
 
     def purchases(self, window: Window) -> pd.DataFrame:
         """Distinct (user_id, item_id) bought in a window, what was paid, on how many trips: the labels.
@@ -37,7 +60,7 @@ class Warehouse:
         return self.frame(
             "SELECT user_id, item_id, sum(price_paid) AS revenue, count(DISTINCT basket_id) AS trips"
             " FROM transactions WHERE quantity > 0 AND event_timestamp > ? AND event_timestamp <= ?"
-            " GROUP BY ALL ORDER BY ALL",
+            " GROUP BY user_id, item_id ORDER BY user_id, item_id",
             [window.instant, window.end],
         )
 
@@ -45,7 +68,8 @@ class Warehouse:
         """Trips per user_id in a window: baskets with something bought."""
         return self.frame(
             "SELECT user_id, count(DISTINCT basket_id) AS trips FROM transactions"
-            " WHERE quantity > 0 AND event_timestamp > ? AND event_timestamp <= ? GROUP BY ALL ORDER BY ALL",
+            " WHERE quantity > 0 AND event_timestamp > ? AND event_timestamp <= ?"
+            " GROUP BY user_id ORDER BY user_id",
             [window.instant, window.end],
         )
 
@@ -69,18 +93,19 @@ class Warehouse:
     def first_sold(self, after: datetime, until: datetime) -> list[str]:
         """Items whose first sale falls after one instant and up to another, sorted."""
         found = self.frame(
-            "SELECT item_id FROM transactions WHERE quantity > 0 GROUP BY item_id"
-            " HAVING min(event_timestamp) > ? AND min(event_timestamp) <= ?",
-            [after, until],
+            "SELECT item_id FROM transactions WHERE quantity > 0 AND event_timestamp <= ? GROUP BY item_id"
+            " HAVING min(event_timestamp) > ?",
+            [until, after],
         )
         return sorted(found["item_id"].tolist())
 
     def rarely_sold(self, since: datetime, before: datetime, *, fewer_than: int) -> list[str]:
         """Items sold between two instants, but in fewer baskets than some ever before the second; sorted."""
+        basket = "concat(CAST(length(user_id) AS STRING), ' ', user_id, basket_id)"  # no two are alike
         found = self.frame(
-            "SELECT item_id FROM transactions WHERE quantity > 0 AND event_timestamp < $2 GROUP BY item_id"
-            " HAVING max(event_timestamp) >= $1 AND count(DISTINCT (user_id, basket_id)) < $3",
-            [since, before, fewer_than],
+            "SELECT item_id FROM transactions WHERE quantity > 0 AND event_timestamp < ? GROUP BY item_id"
+            f" HAVING max(event_timestamp) >= ? AND count(DISTINCT {basket}) < ?",
+            [before, since, fewer_than],
         )
         return sorted(found["item_id"].tolist())
 
@@ -104,7 +129,8 @@ class Warehouse:
         """Baskets per (user_id, item_id) between two instants."""
         return self.frame(
             "SELECT user_id, item_id, count(DISTINCT basket_id) AS baskets FROM transactions"
-            " WHERE quantity > 0 AND event_timestamp >= ? AND event_timestamp < ? GROUP BY ALL ORDER BY ALL",
+            " WHERE quantity > 0 AND event_timestamp >= ? AND event_timestamp < ?"
+            " GROUP BY user_id, item_id ORDER BY user_id, item_id",
             [since, before],
         )
 
@@ -114,10 +140,20 @@ class Warehouse:
 
     def span(self, before: datetime) -> tuple[datetime, datetime]:
         """First and last purchase before an instant."""
-        row = self.connection.execute(
-            "SELECT min(event_timestamp), max(event_timestamp) FROM transactions WHERE event_timestamp < ?",
+        found = self.frame(
+            "SELECT min(event_timestamp) AS first, max(event_timestamp) AS last FROM transactions"
+            " WHERE event_timestamp < ?",
             [before],
-        ).fetchone()
-        if row is None or row[0] is None:
+        )
+        if found["first"].isna().any():
             raise ValueError(f"No transactions before {before}; choose a later cut or run `endcap ingest`")
-        return row[0], row[1]
+        return found["first"][0].to_pydatetime(), found["last"][0].to_pydatetime()
+
+
+def tables_of(settings: Settings) -> Tables:
+    """Where the tables of an installation are asked."""
+    if settings.in_bigquery:
+        from feature_repo.bigquery.tables import BigQueryTables
+
+        return BigQueryTables(settings)
+    return ParquetTables(settings)

@@ -1,5 +1,9 @@
-"""Where the rows of a Feast FileSource lie: one Parquet file, a folder of parts, or a pattern."""
+"""Where the rows of a Feast source lie: one Parquet file, a folder of parts, or a pattern.
 
+A table in BigQuery is filled from a folder: that one.
+"""
+
+from pathlib import Path
 from typing import Any
 
 from feature_repo.stores.in_state import in_state
@@ -24,7 +28,18 @@ def parquet_parts(source: Any, state: str | None = None) -> tuple[str, ...]:
     Files whose name starts with `_` or `.` (Spark's marks) are no parts. Only local files are read.
     """
     check_parquet(source)
-    path = in_state(source.path, state)
+    return parts_at(in_state(source.path, state), source)
+
+
+def kept_parts(source: Any, state: str | None = None) -> tuple[str, ...]:
+    """The same, and of a table in BigQuery the parts that it is filled from: the folder of its name."""
+    if type(source).__name__ == "BigQuerySource":
+        return parts_at(in_state(f"features/{source.name}", state), source)
+    return parquet_parts(source, state)
+
+
+def parts_at(path: Path, source: Any) -> tuple[str, ...]:
+    """Sorted Parquet files at a path; FeatureTableError without any."""
     if path.is_dir():
         found = sorted(path.glob("*.parquet"))
     elif "*" in path.name:

@@ -117,11 +117,13 @@ def airflow_dag(source: str, scale: float | None, schedule: str, out: Path | Non
     from jobs.days.airflow import dag_text, write
     from jobs.days.daily import last_day
     from jobs.days.steps import DAY_STEPS
+    from jobs.steps import steps_here
 
     settings = Settings.from_environment()
+    steps = steps_here(settings, DAY_STEPS)
     words = ["endcap", "daily", "--source", shlex.quote(source), *(["--scale", str(scale)] if scale else [])]
     text = dag_text(
-        DAY_STEPS,
+        steps,
         timezone=ShopCalendar.load(settings.shop_calendar).timezone,
         first=last_day(settings) + timedelta(days=2),
         schedule=schedule,
@@ -131,4 +133,4 @@ def airflow_dag(source: str, scale: float | None, schedule: str, out: Path | Non
         click.echo(text, nl=False)
         return
     write(out, text)
-    click.echo(f"{len(DAY_STEPS)} tasks in {out}")
+    click.echo(f"{len(steps)} tasks in {out}")

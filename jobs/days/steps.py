@@ -16,7 +16,7 @@ from feature_repo.stores.packed.opened import store_files
 from jobs.days.champion import champion_of
 from jobs.markers import read_marker
 from jobs.pipeline import day_before
-from jobs.steps import STORE_CODE, Arguments, Choices, Step, step_named
+from jobs.steps import FEATURE_STORES, STORE_CODE, Arguments, Choices, Step, step_named
 from training.day import day_split
 
 LAST_OF_DATA = "materialize"
@@ -109,15 +109,16 @@ DAY_STEPS = (
         daily=True,
     ),
     replace(step_named("embed-items"), after=(), reads=lambda s: (s.table("items"),)),
+    replace(step_named("load"), scope=_scope),
     step_named("apply"),
     Step(
         name="materialize",
         module="jobs.materialize",
-        after=("build-features", "apply"),
+        after=("build-features", "load", "apply"),
         outputs=lambda s, _: store_files(s),
         arguments=_fill,
         more_code=STORE_CODE[1:],
-        files=("feature_repo/feature_store.yaml",),
+        files=FEATURE_STORES,
         libraries=("feast",),
         server=step_named("materialize").server,
         scope=_scope,
@@ -132,7 +133,7 @@ DAY_STEPS = (
     Step(
         name="warm-start",
         module="jobs.train_day",
-        after=("build-features", "embed-items", "train"),
+        after=("build-features", "embed-items", "load", "train"),
         outputs=lambda s, c: (s.day(day_of(c)) / "release" / "manifest.json",),
         arguments=_against,
         more_code=STORE_CODE[:-1],

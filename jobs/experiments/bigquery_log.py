@@ -15,36 +15,23 @@ Request ids are random (uuid4), so no two are alike. Event ids are the clients' 
 whole shop: an event that two services were told is one event, and counts once.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from hashlib import blake2b
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
-import google.auth
 import pyarrow as pa
 import pyarrow.parquet as pq
 from google.api_core.exceptions import Conflict, GoogleAPIError, NotFound
-from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 
+from feature_repo.bigquery.client import connected, credentials, told
+from feature_repo.bigquery.layouts import Layout
 from feature_repo.settings import Settings
 from jobs.experiments.log_rows import STAMP, TABLES
 from jobs.experiments.logs import logs_folder, parts
-
-
-class BigQueryError(RuntimeError):
-    """BigQuery has not done what it was asked; the message says what that was, and its reason."""
-
-
-class Layout(NamedTuple):
-    """How a table lies: a partition for each day of a time, in the order of some columns."""
-
-    day_of: str | None
-    order: tuple[str, ...]
-
 
 # In the order in which they are loaded: a page before its answer, and what came of it last.
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
@@ -101,35 +88,6 @@ def tables(settings: Settings) -> dict[str, Any] | None:
         return {name: connection.table(name) if name in there else None for name in names}
 
 
-@contextmanager
-def told(what: str) -> Iterator[None]:
-    """Say in one line what was tried where Google's client fails."""
-    try:
-        yield
-    except (GoogleAPIError, GoogleAuthError) as error:
-        raise BigQueryError(f"BigQuery could not {what}: {error}") from error
-
-
-def connected(settings: Settings) -> bigquery.Client:
-    """A client of the dataset's project, which pays, for jobs where the dataset lies."""
-    project = settings.dataset.split(".")[0]
-    client = bigquery.Client(project, credentials())
-    try:
-        location = client.get_dataset(settings.dataset).location
-    except NotFound as error:
-        raise BigQueryError(
-            f"There is no dataset {settings.dataset}; make it where its data are to lie:"
-            f" bq --location=EU mk --dataset {settings.dataset.replace('.', ':')}"
-        ) from error
-    return bigquery.Client(project, credentials(), location=location)
-
-
-def credentials() -> Any:
-    """Those of the machine or the person: Google's application default credentials."""
-    found, _ = google.auth.default(scopes=bigquery.Client.SCOPE)
-    return found
-
-
 def table_of(client: bigquery.Client, dataset: str, name: str) -> bigquery.Table:
     """A table of the logs, made where it is not there yet."""
     try:
@@ -137,8 +95,8 @@ def table_of(client: bigquery.Client, dataset: str, name: str) -> bigquery.Table
     except NotFound:
         table = bigquery.Table(f"{dataset}.{name}", columns(TABLES[name]))
     layout = LAYOUTS[name]
-    if layout.day_of is not None:
-        table.time_partitioning = bigquery.TimePartitioning(field=layout.day_of)
+    if layout.time is not None:
+        table.time_partitioning = bigquery.TimePartitioning(field=layout.time)
     table.clustering_fields = list(layout.order)
     return client.create_table(table, exists_ok=True)
 

@@ -46,7 +46,7 @@ class Log:
     def of(cls, settings: Settings) -> "Log | None":
         """The log with what is new in it; None where nothing was shown yet."""
         logs.run(settings)
-        found = in_bigquery(settings) if settings.profile == "gcp" else in_parquet(settings)
+        found = in_bigquery(settings) if settings.in_bigquery else in_parquet(settings)
         return None if found is None else cls(**found)
 
     def users(self, experiment: Experiment) -> Any:

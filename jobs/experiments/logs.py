@@ -46,7 +46,7 @@ def run(settings: Settings) -> Result:
         n_events = grow(settings.event_log, EVENT_ROWS, folder)
         n_exposures = grow(settings.exposure_log, EXPOSURE_ROWS, folder)
         detail = f"answers {n_exposures:,}, events {n_events:,}"
-        if settings.profile == "gcp":
+        if settings.in_bigquery:
             from jobs.experiments.bigquery_log import load
 
             detail += f", parts loaded into BigQuery {load(settings):,}"

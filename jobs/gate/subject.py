@@ -95,9 +95,9 @@ class Subject:
 
     def parts(self, view: str) -> list[str]:
         """Parquet parts of one view's feature table."""
-        from feature_repo.stores.parquet_parts import parquet_parts
+        from feature_repo.stores.parquet_parts import kept_parts
 
-        return list(parquet_parts(self.store.get_feature_view(view).batch_source, str(self.settings.state)))
+        return list(kept_parts(self.store.get_feature_view(view).batch_source, str(self.settings.state)))
 
     def newest(self, view: str, until: datetime) -> datetime | None:
         """The newest time of a view's rows up to an instant."""

@@ -48,7 +48,7 @@ class Offline:
         import duckdb
         import pyarrow as pa
 
-        from feature_repo.stores.parquet_parts import parquet_parts
+        from feature_repo.stores.parquet_parts import kept_parts
 
         if not asked:
             return []
@@ -68,7 +68,7 @@ class Offline:
                 " FROM read_parquet($1))"
                 " SELECT rows.us FROM asked_of ASOF LEFT JOIN rows ON asked_of.id = rows.id"
                 " AND asked_of.us >= rows.us ORDER BY place",
-                [list(parquet_parts(source, str(self.settings.state)))],
+                [list(kept_parts(source, str(self.settings.state)))],
             ).fetchall()
         return [us for (us,) in rows]
 
@@ -76,12 +76,12 @@ class Offline:
         """Event times of a view's rows, each once, in order."""
         import duckdb
 
-        from feature_repo.stores.parquet_parts import parquet_parts
+        from feature_repo.stores.parquet_parts import kept_parts
 
         source = self.store.get_feature_view(view).batch_source
         rows = duckdb.execute(
             f"SELECT DISTINCT epoch_us({source.timestamp_field}) AS us FROM read_parquet($1) ORDER BY us",
-            [list(parquet_parts(source, str(self.settings.state)))],
+            [list(kept_parts(source, str(self.settings.state)))],
         ).fetchall()
         return [us for (us,) in rows]
 

@@ -17,7 +17,7 @@ def test_the_environment_is_read_with_defaults(tmp_path):
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
-        ({"ENDCAP_PROFILE": "gpc"}, "ENDCAP_PROFILE is 'gpc'; use embedded or gcp"),
+        ({"ENDCAP_PROFILE": "gpc"}, "ENDCAP_PROFILE is 'gpc'; use embedded, gcp, gcp-emulated"),
         ({"ENDCAP_THREADS": "two"}, "ENDCAP_THREADS is 'two'"),
         ({"ENDCAP_THREADS": "0"}, "ENDCAP_THREADS is 0"),
         ({"ENDCAP_LOG_FEATURES": "all"}, "ENDCAP_LOG_FEATURES is 'all'; use a share from 0 to 1"),

@@ -253,6 +253,6 @@ def test_table_of_steps_is_in_order():
     for position, step in enumerate(STEPS):
         assert set(step.after) <= set(names[:position])
     assert names == [
-        *("ingest", "build-features", "embed-items", "apply"),
+        *("ingest", "build-features", "embed-items", "load", "apply"),
         *("train", "evaluate", "publish", "materialize"),
     ]

@@ -17,9 +17,10 @@ from google.cloud import bigquery
 from table_files import first_part
 
 from bentos.exposure_log import ExposureLog
+from feature_repo.bigquery.client import connected
 from feature_repo.settings import Settings
 from jobs.experiments import logs, other_policies
-from jobs.experiments.bigquery_log import columns, connected
+from jobs.experiments.bigquery_log import columns
 from jobs.experiments.figures import Log, figures
 from jobs.experiments.outcomes import SUMS, per_user, per_user_day
 

@@ -15,12 +15,11 @@ from google.api_core.exceptions import GoogleAPIError, ServiceUnavailable
 from google.auth.exceptions import DefaultCredentialsError
 from google.cloud import bigquery
 
+from feature_repo.bigquery.client import BigQueryError, connected
 from feature_repo.settings import SettingsError
 from jobs.experiments import logs
 from jobs.experiments.bigquery_log import (
     LAYOUTS,
-    BigQueryError,
-    connected,
     job_name,
     load,
     load_once,

@@ -1,0 +1,1 @@
+"""The tables in BigQuery, under the gcp profile: how they lie, and how to reach them."""
