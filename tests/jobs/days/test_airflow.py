@@ -117,7 +117,7 @@ def test_a_refusal_skips_and_only_data_is_tried_again(read):
     """Exit code 3 is the gate's no; a model that failed once would fail again."""
     assert {tuple(task["skip"]) for task in read["steps"]} == {(3,)}
     tried_again = [task["id"] for task in read["tasks"] if task["retries"]]
-    assert tried_again == ["ingest", "build-features", "embed-items", "apply", "materialize"]
+    assert tried_again == ["ingest", "build-features", "embed-items", "load", "apply", "materialize"]
 
 
 def test_the_same_table_makes_the_same_file_and_another_another(text):
