@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
-from bqemulator.api.routes import jobs, upload
+from bqemulator.api.routes import jobs, tables, upload
 from bqemulator.catalog.models import JobMeta
 from bqemulator.config import LogLevel, Settings
 from bqemulator.domain.errors import ResourceRef, resource_already_exists
@@ -52,6 +52,25 @@ upload._load_configuration_from_envelope, upload._run_load = with_job_id, run_lo
 upload._new_job_id = job_id.get
 upload._PERMITTED_MEDIA_CONTENT_TYPES += ("*/*",)  # as Google's client says of small files
 
+
+# A table is asked for what must be filtered by itself, no longer by its partitioning.
+meta_of, rest_of = tables._rest_to_table_meta, tables._table_to_rest
+
+
+def meta_with_filter(project_id, dataset_id, body, clock, existing=None):
+    """What is kept of a table."""
+    by, name = body.get("timePartitioning"), "requirePartitionFilter"
+    body = {**body, "timePartitioning": {**by, name: body.get(name, False)}} if by else body
+    return meta_of(project_id, dataset_id, body, clock, existing)
+
+
+def rest_with_filter(table):
+    """What is told of a table."""
+    by = table.time_partitioning
+    return {**rest_of(table), "requirePartitionFilter": bool(by and by.require_partition_filter)}
+
+
+tables._rest_to_table_meta, tables._table_to_rest = meta_with_filter, rest_with_filter
 
 # A column of Parquet is the table's of its name, wherever it stands.
 execute = DuckDBEngine.execute

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import emulated_cloud
 import hypothesis
 import pytest
 from tiny_release import tiny_release
@@ -50,6 +51,19 @@ def no_hurry(monkeypatch):
 def release():
     """A tiny release with known answers."""
     return tiny_release()
+
+
+@pytest.fixture(scope="session")
+def bigquery(tmp_path_factory):
+    """An emulator of BigQuery in a process of its own: its URL, the queries that it was asked, its buckets."""
+    with emulated_cloud.bigquery(tmp_path_factory.mktemp("bigquery")) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="session")
+def bigquery_url(bigquery):
+    """URL of that emulator."""
+    return bigquery.url
 
 
 @pytest.fixture(scope="session")
