@@ -7,7 +7,7 @@ The first takes and gives what `POST /recommend` does, its documented twin, for 
 """
 
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
@@ -27,18 +27,20 @@ from bentos.shop_clock import ClockError, ShopClock
 from bentos.similar import similar
 
 RECOMMEND, EVENTS, CLOCK = "/online/recommend", "/events", "/clock"
+OUR_ROUTES = frozenset({RECOMMEND, EVENTS, CLOCK, "/recommend", "/why-not"})  # that a body is posted to
 JSON = "application/json"
 Answer = Callable[[RecommendRequest], Awaitable[dict[str, Any]]]
 
 
-def online_app() -> Starlette:
-    """The application; its state is to get `answer`, `intake`, `clock` and `release`."""
+def online_app(more: Sequence[Route] = ()) -> Starlette:
+    """The application, with more routes; its state gets `answer`, `intake`, `clock`, `release`, `ready`."""
     return Starlette(
         routes=[
             Route(RECOMMEND, recommend, methods=["POST"]),
             Route(EVENTS, events, methods=["POST"]),
             Route("/items/{item_id}/similar", similar_items, methods=["GET"]),
             Route(CLOCK, clock, methods=["PUT"]),
+            *more,
         ]
     )
 

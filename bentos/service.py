@@ -4,7 +4,8 @@
     curl localhost:3000/recommend -H 'content-type: application/json' -d '{"user_id": "2375", "k": 5}'
 
 `/online/recommend` answers the same for less (`bentos.online`). BentoML answers /livez, /readyz and /metrics
-beside them. No TensorFlow and no Feast: towers are arrays, features packed rows.
+beside them, on Vertex AI the routes of `bentos.vertex`, too. No TensorFlow and no Feast: towers are arrays,
+features packed rows.
 """
 
 import gc
@@ -49,7 +50,7 @@ from bentos.sampled_reads import SampledReads
 from bentos.session import LASTS_S, LENGTH, session_of
 from bentos.shop_clock import ShopClock
 from bentos.slots import Slot
-from bentos.start_checks import in_bento, release_tag
+from bentos.start_checks import container_contract, in_bento, release_tag
 from bentos.why_not import why_not
 from feature_repo.settings import Settings
 from feature_repo.stores.packed.instants import microseconds
@@ -78,7 +79,8 @@ class Rehearsal:
         return self.row
 
 
-online = online_app()
+contract = container_contract()
+online = online_app(contract.routes())
 
 
 @bentoml.service(
@@ -87,6 +89,7 @@ online = online_app()
     workers=1,
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": [RECOMMEND, EVENTS]},  # a quarter of a millisecond for spans that nobody reads
+    **contract.listening,
 )
 @bentoml.asgi_app(online, path="/")
 class Endcap:
@@ -111,6 +114,7 @@ class Endcap:
         metrics.serving(self.release.tag)
         online.state.answer, online.state.intake = self.answer, self.intake
         online.state.release, online.state.clock = lambda: self.release, self.clock
+        online.state.ready = self.__is_ready__
         self.live.engine.rules.watch()
         self.arms.watch()
         if not in_bento():
@@ -253,4 +257,4 @@ def item_of(slot: Slot) -> dict[str, Any]:
 
 Endcap.add_asgi_middleware(Described)  # type: ignore[attr-defined]
 Endcap.add_asgi_middleware(JsonOnly)  # type: ignore[attr-defined]
-Endcap.add_asgi_middleware(BodyLimit)  # type: ignore[attr-defined]
+Endcap.add_asgi_middleware(BodyLimit, limits=contract.limits)  # type: ignore[attr-defined]

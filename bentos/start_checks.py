@@ -1,8 +1,9 @@
-"""What is checked before a service starts: its release, an operator's rules, and experiments.
+"""What is checked before a service starts: its release, an operator's rules, experiments, what Vertex wants.
 
 Here and not in the service, whose class BentoML makes in a worker: one that fails is started again for ever.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from bentos.followed_files import state_of
 from bentos.live_rules import operator_rules
 from bentos.release import ReleaseError, load_catalogue, packed_tag, read_manifest, stored_model
 from bentos.rule_parameters import RulesError
+from bentos.secret_manager import SecretError, take_redis_url
+from bentos.vertex import Contract, ContractError
 from feature_repo.settings import Settings
 
 
@@ -36,6 +39,15 @@ def release_tag(settings: Settings) -> str:
         check_logs(settings)
         return str(model.tag)
     except (ReleaseError, RulesError, ExperimentError, LogError) as error:
+        raise bentoml.exceptions.BentoMLException(str(error)) from error
+
+
+def container_contract() -> Contract:
+    """What Vertex wants of this process; its environment gets the secret that it names, if it names one."""
+    try:
+        take_redis_url(os.environ)
+        return Contract.from_environment(os.environ)
+    except (ContractError, SecretError) as error:
         raise bentoml.exceptions.BentoMLException(str(error)) from error
 
 
