@@ -22,7 +22,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.limits.get(scope["path"], LIMIT)
+        limit = self.limits.get(scope.get("path", ""), LIMIT)
         messages, size, more = [], 0, True
         while more:
             message = await receive()

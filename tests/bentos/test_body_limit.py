@@ -126,3 +126,23 @@ def test_only_json_is_posted(said, taken, method):
     if sent[0]["status"] == 415:
         assert json.loads(sent[1]["body"])["error"].endswith("send it as application/json")
         assert len(sent[1]["body"]) < 400
+
+
+def test_a_path_may_have_a_limit_of_its_own():
+    """What is too much elsewhere is read there, and what is too much there is refused with that limit."""
+    for path, size, status in (
+        ("/large", LIMIT + 1, 200),
+        ("/large", 2 * LIMIT + 1, 413),
+        ("/", LIMIT + 1, 413),
+    ):
+        inner, sent, messages = Inner(), [], chunks(size)
+
+        async def receive(messages=messages):
+            return next(messages)
+
+        async def send(message, sent=sent):
+            sent.append(message)
+
+        app = BodyLimit(inner, limits={"/large": 2 * LIMIT})
+        asyncio.run(app({"type": "http", "path": path}, receive, send))
+        assert sent[0]["status"] == status, (path, size)
