@@ -55,7 +55,7 @@ def release():
 
 @pytest.fixture(scope="session")
 def bigquery(tmp_path_factory):
-    """An emulator of BigQuery in a process of its own: its URL, the queries that it was asked, its buckets."""
+    """An emulator of BigQuery in a process of its own: its URL, what it was asked, its buckets."""
     with emulated_cloud.bigquery(tmp_path_factory.mktemp("bigquery")) as emulator:
         yield emulator
 

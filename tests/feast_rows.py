@@ -1,7 +1,7 @@
 """What Feast gives of a shop, in a process under its own settings: `python tests/feast_rows.py FOLDER`.
 
 In: entity rows as FOLDER/<service>.parquet. Out: what is known of them as FOLDER/<profile>/<service>.parquet,
-and with `known.parquet` beside it what was known then by the time of writing; a summary of `endcap apply` and
+and for one service, as <service>.written.parquet, what was written by then; a summary of `endcap apply` and
 `endcap materialize` on the standard output.
 """
 
@@ -26,9 +26,10 @@ def main(folder: Path, end: str) -> None:
     out.mkdir()
     for path in sorted(folder.glob("*.parquet")):
         asked, service = pd.read_parquet(path), store.get_feature_service(path.stem)
-        for name, known in ((path.name, False), (f"{path.stem}.written.parquet", True)):
+        kinds = [("", False), *([(".written", True)] if path.stem == "item_ranking" else [])]
+        for kind, known in kinds:
             job = store.get_historical_features(asked, service, filter_by_created_timestamp=known)
-            pq.write_table(job.to_arrow().sort_by("row_number"), out / name)
+            pq.write_table(job.to_arrow().sort_by("row_number"), out / f"{path.stem}{kind}.parquet")
     print(jobs.materialize.run(settings, end=datetime.fromisoformat(end)))
 
 
