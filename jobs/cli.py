@@ -16,6 +16,7 @@ import click
 from feature_repo.settings import Settings
 from jobs.days.cli import RefusedChallenger, airflow_dag, backfill, daily, date_option, day_option
 from jobs.experiments.cli import experiment, export_logs, replay, rollout
+from jobs.google_cloud.vertex_cli import deploy, undeploy
 from jobs.monitor.cli import monitor
 from jobs.parity.cli import audit_parity
 from jobs.verbs import TASKS, Cuts, Day, Instant, Names, Refused, Verbs, heed_termination, to_stderr
@@ -485,7 +486,10 @@ def _run_step(name: str, arguments: dict[str, Any]) -> None:
     result_file.write_text(json.dumps(result_record(result)))
 
 
-VERBS = (daily, backfill, airflow_dag, monitor, audit_parity, experiment, replay, rollout, export_logs)
+VERBS = (
+    *(daily, backfill, airflow_dag, monitor, audit_parity, experiment, replay, rollout, export_logs),
+    *(deploy, undeploy),
+)
 for verb in VERBS:
     endcap.add_command(verb)
 
