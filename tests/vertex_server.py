@@ -16,6 +16,7 @@ from google.cloud import aiplatform_v1 as vertex
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2, json_format, struct_pb2
 from google.rpc import status_pb2
+from vertex_behaviour import Refused, answers
 
 PACKAGE = "google.cloud.aiplatform.v1"
 CODES = {code.name: code for code in grpc.StatusCode}
@@ -27,33 +28,6 @@ UNARY = {
     ),
     "PredictionService": ("Predict",),
 }
-
-
-class Refused(Exception):  # noqa: N818 - as grpc names it
-    """A request is not done, with this status."""
-
-    def __init__(self, code, message):
-        super().__init__(message)
-        self.code, self.message = code, message
-
-
-def answers(release="endcap-release:r1", **more):
-    """What a good model predicts for one instance."""
-
-    def predict(instance):
-        items = [{"item_id": f"i{rank}", "rank": rank} for rank in range(int(instance["k"]))]
-        return {"user_id": instance["user_id"], "release": release, "items": items, "degraded": [], **more}
-
-    return predict
-
-
-def fails(code="INTERNAL", message="the container answered 500"):
-    """What a broken model does."""
-
-    def predict(_):
-        raise Refused(code, message)
-
-    return predict
 
 
 class VertexServer:
