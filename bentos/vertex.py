@@ -109,7 +109,8 @@ async def predict(request: Request) -> Response:
     """Answer a batch; 400 with the place and the reason where one instance is wrong, 504 out of time."""
     answer: Answer = request.app.state.answer
     try:
-        return json_response({"predictions": await predictions(answer, instances(await request.body()))})
+        asked = instances(await request.body())
+        return json_response({"predictions": await predictions(answer, asked, BUDGET_S)})
     except InstancesError as error:
         return json_response({"error": str(error)}, 400)
     except OutOfTimeError as error:
@@ -117,7 +118,7 @@ async def predict(request: Request) -> Response:
 
 
 async def predictions(
-    answer: Answer, asked: Sequence[RecommendRequest], budget_s: float = BUDGET_S
+    answer: Answer, asked: Sequence[RecommendRequest], budget_s: float
 ) -> list[dict[str, Any]]:
     """An answer for each request, one after the other; others' requests get their turns in between."""
     began, found = monotonic(), []
