@@ -157,6 +157,7 @@ class VertexServer:
         """New traffic, which adds up to 100 and is of what is deployed; or none."""
         if not set(to) <= {each.id for each in endpoint.deployed_models} or sum(to.values()) not in (0, 100):
             raise Refused("INVALID_ARGUMENT", f"traffic_split {to}")
+        to = {model: share for model, share in to.items() if share}
         if dict(endpoint.traffic_split) != to:
             self.splits.append(to)
         endpoint.traffic_split, endpoint.etag = to, self.etag()

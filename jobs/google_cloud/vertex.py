@@ -18,7 +18,16 @@ from jobs.google_cloud.refusals import CloudError
 from jobs.google_cloud.vertex_api import MovedError, Vertex
 from jobs.google_cloud.vertex_model import Wanted
 from jobs.google_cloud.vertex_smoke import Limits, observe, smoke
-from jobs.google_cloud.vertex_traffic import DEPLOYING, WHOLE, ours, remembered, remembering, told, with_share
+from jobs.google_cloud.vertex_traffic import (
+    DEPLOYING,
+    WHOLE,
+    ours,
+    remembered,
+    remembering,
+    same,
+    told,
+    with_share,
+)
 
 SMOKE_SHARE = 1  # percent of shoppers' requests that may meet a model which has never answered
 
@@ -57,7 +66,7 @@ class Rollout:
     @property
     def serves(self) -> bool:
         """Whether it has all the traffic already, and no deployment is under way."""
-        return not self.resumed and self.split == {self.new: WHOLE}
+        return not self.resumed and same(self.split, {self.new: WHOLE})
 
     @property
     def alone(self) -> bool:
@@ -94,7 +103,7 @@ class Rollout:
 
     def _shift(self, to: dict[str, int], labels: Callable[[Any], dict[str, str]]) -> None:
         self.vertex.shift(to, seen=self.split, labels=labels)
-        if to != self.split:
+        if not same(to, self.split):
             self.vertex.say(f"traffic: {told(to)}")
         self.split = dict(to)
 

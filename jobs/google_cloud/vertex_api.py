@@ -14,6 +14,7 @@ from typing import Any
 
 from jobs.google_cloud.refusals import CloudError, told
 from jobs.google_cloud.vertex_model import Place, Wanted
+from jobs.google_cloud.vertex_traffic import same
 from jobs.google_cloud.vertex_traffic import told as split_told
 
 POLL_S, SAY_S, CALL_S = 5.0, 30.0, 60.0
@@ -182,9 +183,9 @@ class Vertex:
             if endpoint is None:
                 raise MovedError(f"Endpoint {self.place.endpoint} is gone: somebody else has deleted it")
             now, wanted = dict(endpoint.traffic_split), labels(dict(endpoint.labels))
-            if now == dict(to) and wanted == dict(endpoint.labels):
+            if same(now, to) and wanted == dict(endpoint.labels):
                 return
-            if now not in (dict(to), dict(seen)):
+            if not same(now, to) and not same(now, seen):
                 was, is_now = split_told(seen), split_told(now)
                 raise MovedError(f"Somebody else has moved the traffic: it was {was}, and is {is_now}")
             with told("split the traffic anew", needs=DEPLOYER, project=self.place.project):

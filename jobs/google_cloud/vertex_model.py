@@ -99,6 +99,11 @@ class Wanted:
                 f"--image is {self.image!r:.120}; use REGION-docker.pkg.dev/PROJECT/REPOSITORY/NAME:TAG,"
                 " and no :latest, as one must be able to go back to what it is now"
             )
+        if not self.image.startswith(f"{self.place.region}-docker.pkg.dev/"):
+            raise DeployError(
+                f"--image is {self.image!r:.120}, outside of --region {self.place.region}; push it to a"
+                " repository of that region, from which alone Vertex AI takes images"
+            )
         if self.redis_secret and not SECRET.fullmatch(self.redis_secret):
             raise DeployError(
                 f"--redis-secret is {self.redis_secret!r:.120};"

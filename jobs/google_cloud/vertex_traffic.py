@@ -51,6 +51,12 @@ def remembering(
     return {**others, **{f"{BEFORE}{model}": str(share) for model, share in before.items()}, **at_work}
 
 
+def same(one: Mapping[str, int], other: Mapping[str, int]) -> bool:
+    """Whether two splits send the requests the same way: who has no share need not be named."""
+    left, right = ({model: share for model, share in each.items() if share} for each in (one, other))
+    return left == right
+
+
 def ours(label: str) -> bool:
     """Whether a label is one that remembers."""
     return label == DEPLOYING or label.startswith(BEFORE)

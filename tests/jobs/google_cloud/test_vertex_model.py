@@ -60,6 +60,10 @@ def test_variables_keep_all_of_their_values():
         ({"image": "service"}, "--image is 'service'"),
         ({"image": IMAGE.format("latest")}, "and no :latest"),
         ({"image": IMAGE.format("r1").rpartition(":")[0]}, "--image is"),
+        (
+            {"image": IMAGE.format("r1").replace("europe-west4", "us-central1")},
+            "outside of --region europe-west4",
+        ),
         ({"redis_secret": "redis-url", "service_account": ACCOUNT}, "--redis-secret is 'redis-url'"),
         ({"redis_secret": SECRET}, "without --service-account"),
         ({"min_replicas": 4}, "--min-replicas is 4, above --max-replicas"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from jobs.google_cloud.vertex_traffic import DEPLOYING, remembered, remembering, told, with_share
+from jobs.google_cloud.vertex_traffic import DEPLOYING, remembered, remembering, same, told, with_share
 
 pytestmark = pytest.mark.gcp
 
@@ -47,6 +47,13 @@ def test_labels_remember_a_split(before):
     assert labels[DEPLOYING] == "12"
     assert all(re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", name) for name in labels)
     assert remembering(labels, {}) == {"team": "shop"}
+
+
+def test_who_has_no_share_need_not_be_named():
+    """Google may leave out a model without traffic; that is nobody's change."""
+    assert same({"1": 100, "2": 0}, {"1": 100})
+    assert same({}, {"2": 0})
+    assert not same({"1": 100}, {"2": 100})
 
 
 def test_splits_are_told_in_words():
