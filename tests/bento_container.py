@@ -66,6 +66,8 @@ def google(**secrets):
             body = json.dumps(content).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
+            if status == 302:
+                self.send_header("Location", f"http://{played.host}/elsewhere")
             self.end_headers()
             self.wfile.write(body)
 

@@ -9,6 +9,7 @@ from vertex_shop import (
     NEW,
     OLD,
     SECRET,
+    THIRD,
     as_before,
     deploy,
     deployed,
@@ -135,6 +136,20 @@ def test_a_half_done_deployment_can_be_ended(serving, monkeypatch):
     assert (other.exit_code, f"A deployment of {NEW} is under way" in other.output) == (1, True)
     assert undeploy("--to", "previous").exit_code == 0
     assert as_before(serving)
+
+
+def test_what_never_had_traffic_is_ended_and_no_more(serving, monkeypatch):
+    """Cut off before its first percent, a deployment is undone by --to previous; the one before stays."""
+    assert deploy("r2").exit_code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(vertex.Rollout, "put_back", lambda *_: None)
+        patch.setattr(vertex.Rollout, "give", die)
+        with pytest.raises(Killed):
+            deploy("r3")
+    assert sorted(deployed(serving)) == sorted([OLD, NEW, THIRD])
+    assert undeploy("--to", "previous").exit_code == 0
+    assert traffic(serving) == {NEW: 100}
+    assert sorted(deployed(serving)) == sorted([OLD, NEW])
 
 
 def test_an_operation_that_takes_too_long_is_left_to_go_on(serving):
