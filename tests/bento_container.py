@@ -5,6 +5,7 @@ The machine's metadata server and Secret Manager are one small HTTP server here;
 
 import base64
 import json
+import shutil
 import subprocess
 import threading
 import time
@@ -99,11 +100,11 @@ class Container:
         return f"{self.url}{PREDICT}"
 
 
-def environment(state, port, **variables):
-    """Environment of a container: an empty model store, no file of Python written, and Vertex's variables."""
+def environment(folder, port, **variables):
+    """Environment of a container: an empty model store, no state folder named, and Vertex's variables."""
+    inherited = served_shop.environment(folder, folder / "empty")
     return {
-        **served_shop.environment(state, state.parent / "empty"),
-        "PYTHONDONTWRITEBYTECODE": "1",
+        **{name: value for name, value in inherited.items() if name != "ENDCAP_STATE"},
         "BENTOML_HOST": "127.0.0.1",  # in a container: all addresses
         "AIP_HTTP_PORT": str(port),
         "AIP_HEALTH_ROUTE": HEALTH,
@@ -113,15 +114,18 @@ def environment(state, port, **variables):
 
 
 @contextmanager
-def container(bento, python, state, *, seconds=40, **variables):
-    """A container for as long as the block lasts, which begins when its health route says so."""
-    port = free_port()
-    log, began = state.parent / "container.log", time.monotonic()
+def container(bento, python, folder, *, seconds=40, **variables):
+    """A container for as long as the block lasts, which begins when its health route says so.
+
+    It has the Bento to itself, in `folder/bento`, and writes there.
+    """
+    home, port = shutil.copytree(bento, folder / "bento"), free_port()
+    log, began = folder / "container.log", time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [python, "-m", "bentoml", "serve", bento],  # the image's entry point
-            env=environment(state, port, **variables),
-            cwd=bento,
+            [python, "-m", "bentoml", "serve", home],  # the image's entry point
+            env=environment(folder, port, **variables),
+            cwd=home,
             stdout=output,
             stderr=output,
             start_new_session=True,

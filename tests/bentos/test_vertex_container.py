@@ -28,15 +28,13 @@ OWN = ("request_id", "latency_ms", "stages_ms")  # of each answer alone
 
 
 @pytest.fixture(scope="module")
-def state(tmp_path_factory):
-    """An empty state folder for the container."""
-    folder = tmp_path_factory.mktemp("container") / "state"
-    folder.mkdir()
-    return folder
+def folder(tmp_path_factory):
+    """The container's disk."""
+    return tmp_path_factory.mktemp("container")
 
 
 @pytest.fixture(scope="module")
-def google_and_container(shop, state, tmp_path_factory):
+def google_and_container(shop, folder, tmp_path_factory):
     """The container, and what plays Google for it."""
     root = tmp_path_factory.getbasetemp()
     bento = built_bento.exported(shop, root)
@@ -50,7 +48,7 @@ def google_and_container(shop, state, tmp_path_factory):
         materialize.run(replace(shop.settings, feature_store=yaml))
         with bento_container.google(redis_url=f"{url}\n") as google:
             variables = {"ENDCAP_PROFILE": "gcp", **google.variables()}
-            with bento_container.container(bento, python, state, **variables) as running:
+            with bento_container.container(bento, python, folder, **variables) as running:
                 yield google, running
 
 
@@ -200,13 +198,12 @@ def test_batches_and_requests_do_not_wait_for_each_other(container):
     assert min(waited) < 2.0
 
 
-def test_predictions_are_logged_as_answers_are(container, state):
+def test_predictions_are_logged_as_answers_are(container, folder):
     """Each prediction is an exposure with its scores and propensities, under its own request's id."""
     found = predict(container, [{"user_id": "u3", "k": 4}, {"user_id": "u4", "k": 2}]).json()["predictions"]
     wanted = {each["request_id"]: each for each in found}
     deadline = time.monotonic() + 20
-    log = ExposureLog(state / "exposures.db") if (state / "exposures.db").exists() else None
-    kept = {}
+    log, kept = ExposureLog(folder / "bento" / "src" / "state" / "exposures.db"), {}
     while len(kept) < 2 and time.monotonic() < deadline:
         rows = log.after(0, 100_000)
         kept = {row[1]: row for row in rows if row[1] in wanted}
