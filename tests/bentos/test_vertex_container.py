@@ -1,6 +1,7 @@
 """The built Bento as Vertex AI's custom container: one start, over a Valkey whose URL is a secret."""
 
 import json
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -33,12 +34,17 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("container")
 
 
+def built(shop, tmp_path_factory):
+    """The Bento and its interpreter."""
+    root = tmp_path_factory.getbasetemp()
+    bento = built_bento.exported(shop, root)
+    return bento, built_bento.interpreter(bento, root)
+
+
 @pytest.fixture(scope="module")
 def google_and_container(shop, folder, tmp_path_factory):
     """The container, and what plays Google for it."""
-    root = tmp_path_factory.getbasetemp()
-    bento = built_bento.exported(shop, root)
-    python = built_bento.interpreter(bento, root)
+    image = built(shop, tmp_path_factory)
     with pytest.MonkeyPatch.context() as patch, ValkeyServer() as redis:
         with Redis(port=redis.port) as client:
             client.config_set("requirepass", PASSWORD)
@@ -48,7 +54,7 @@ def google_and_container(shop, folder, tmp_path_factory):
         materialize.run(replace(shop.settings, feature_store=yaml))
         with bento_container.google(redis_url=f"{url}\n") as google:
             variables = {"ENDCAP_PROFILE": "gcp", **google.variables()}
-            with bento_container.container(bento, python, folder, **variables) as running:
+            with bento_container.container(*image, folder, **variables) as running:
                 yield google, running
 
 
@@ -212,3 +218,30 @@ def test_predictions_are_logged_as_answers_are(container, folder):
     for request_id, row in kept.items():
         assert row[4]["items"] == [item["item_id"] for item in wanted[request_id]["items"]]
         assert row[4]["propensities"] == [1.0] * len(row[4]["items"])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, f"{bento_container.SECRET} is refused with 403; grant roles/secretmanager.secretAccessor on it"),
+        ({"ENDCAP_REDIS_SECRET": "", "AIP_HTTP_PORT": "http"}, "AIP_HTTP_PORT is 'http'; use a port from 1"),
+    ],
+)
+def test_a_container_that_cannot_start_ends_and_says_why(shop, tmp_path, tmp_path_factory, change, says):
+    """In one line, with an exit code, and without a server that only fails again."""
+    bento, python = built(shop, tmp_path_factory)
+    with bento_container.google() as google:
+        google.statuses = [403] * 9
+        variables = {**google.variables(), **change}
+        done = subprocess.run(
+            [python, "-m", "bentoml", "serve", "."],
+            env={**bento_container.environment(tmp_path, 1), "PYTHONDONTWRITEBYTECODE": "1", **variables},
+            cwd=bento,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    printed = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert [says in line for line in printed.strip().splitlines()] == [True], printed
