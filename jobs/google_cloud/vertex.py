@@ -16,7 +16,7 @@ from typing import Any
 
 from jobs.google_cloud.refusals import CloudError
 from jobs.google_cloud.vertex_api import MovedError, Vertex
-from jobs.google_cloud.vertex_model import Wanted
+from jobs.google_cloud.vertex_model import MADE_BY, Wanted
 from jobs.google_cloud.vertex_smoke import Limits, observe, smoke
 from jobs.google_cloud.vertex_traffic import (
     DEPLOYING,
@@ -201,6 +201,8 @@ def remove(vertex: Vertex, timeout_s: float) -> str:
     endpoint = vertex.endpoint()
     if endpoint is None:
         return f"there is no endpoint {vertex.place.endpoint}"
+    if not made_by_us(endpoint):
+        raise CloudError(f"Endpoint {vertex.place.endpoint} was not made by `endcap deploy vertex`; it stays")
     vertex.shift({}, seen=dict(endpoint.traffic_split), labels=lambda labels: remembering(labels, {}))
     deployed = vertex.deployed()
     for each in sorted(deployed):
@@ -214,6 +216,6 @@ def remove(vertex: Vertex, timeout_s: float) -> str:
     return f"endpoint {vertex.place.endpoint} and {len(ours_of_them)} models are deleted"
 
 
-def made_by_us(model: Any | None) -> bool:
-    """Whether a model is there and was uploaded by `endcap deploy vertex`."""
-    return model is not None and dict(model.labels).get("made-by") == "endcap"
+def made_by_us(what: Any | None) -> bool:
+    """Whether a model or an endpoint is there and was made by `endcap deploy vertex`."""
+    return what is not None and MADE_BY.items() <= dict(what.labels).items()

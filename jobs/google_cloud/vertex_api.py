@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.google_cloud.refusals import CloudError, told
-from jobs.google_cloud.vertex_model import Place, Wanted
+from jobs.google_cloud.vertex_model import MADE_BY, Place, Wanted
 from jobs.google_cloud.vertex_traffic import same
 from jobs.google_cloud.vertex_traffic import told as split_told
 
@@ -93,7 +93,7 @@ class Vertex:
         if self.endpoint() is not None:
             return
         place = self.place
-        wanted = {"display_name": place.endpoint, "labels": {"made-by": "endcap"}}
+        wanted = {"display_name": place.endpoint, "labels": MADE_BY}
         request = {"parent": place.parent, "endpoint_id": place.endpoint, "endpoint": wanted}
         self._make(
             f"make endpoint {place.endpoint}",

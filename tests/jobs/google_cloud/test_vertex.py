@@ -17,6 +17,7 @@ from vertex_shop import (
     traffic,
     undeploy,
     uploaded,
+    wanted,
 )
 
 from jobs.google_cloud import vertex, vertex_api, vertex_smoke
@@ -123,6 +124,20 @@ def test_a_half_done_deployment_is_gone_on_with(serving, monkeypatch, at):
     assert as_before(serving)
     more = serving.calls.count("UploadModel") - counts[0], serving.calls.count("DeployModel") - counts[1]
     assert more == {"UploadModel": (1, 1)}.get(at, (0, 0))  # the upload is tried, and found under way
+
+
+def test_what_others_made_is_not_removed(serving):
+    """Neither an endpoint that is not ours, nor a model that is not, though it is deployed at ours."""
+    uploaded(serving, wanted("r3"))
+    del serving.models[wanted("r3").model_name].labels["made-by"]
+    endpoint(serving).deployed_models = [*endpoint(serving).deployed_models, wanted("r3").deployed_model()]
+    del endpoint(serving).labels["made-by"]
+    kept = undeploy("--all")
+    assert (kept.exit_code, "was not made by `endcap deploy vertex`" in kept.output) == (1, True)
+    assert traffic(serving) == {OLD: 100}
+    endpoint(serving).labels["made-by"] = "endcap"
+    assert undeploy("--all").exit_code == 0
+    assert (list(serving.endpoints), list(serving.models)) == ([], [wanted("r3").model_name])
 
 
 def test_a_half_done_deployment_can_be_ended(serving, monkeypatch):
