@@ -30,6 +30,7 @@ from jobs.google_cloud.vertex_traffic import (
 )
 
 SMOKE_SHARE = 1  # percent of shoppers' requests that may meet a model which has never answered
+UNDEPLOY_S = 300.0  # that one has to wait, without a way out, for a failed model to be taken down
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Rollout:
         """Give it all; what was before is what one can go back to."""
         self._shift({self.new: WHOLE}, lambda labels: remembering(labels, self.before))
 
-    def put_back(self, timeout_s: float) -> None:
+    def put_back(self) -> None:
         """Split the traffic as it was, and take the new model down; what others have given it stays."""
         try:
             self._shift(self.before, lambda labels: {**remembering(labels, {}), **self.labels})
@@ -97,9 +98,13 @@ class Rollout:
             if endpoint is None or dict(endpoint.traffic_split).get(self.new):
                 self.vertex.say(f"{error}; it is left so, and {self.new} as it is")
                 return
-        if not self.before.get(self.new):
-            self.vertex.undeploy(self.new, timeout_s)
+        if self.before.get(self.new):
+            return
+        try:
+            self.vertex.undeploy(self.new, UNDEPLOY_S)
             self.vertex.say(f"{self.new} is undeployed")
+        except CloudError as error:
+            self.vertex.say(f"{self.new} has no traffic, may still be deployed, and costs then: {error}")
 
     def _shift(self, to: dict[str, int], labels: Callable[[Any], dict[str, str]]) -> None:
         self.vertex.shift(to, seen=self.split, labels=labels)
@@ -116,7 +121,7 @@ def deploy(vertex: Vertex, wanted: Wanted, plan: Plan) -> str:
     rollout = Rollout(vertex, new)
     if rollout.serves:
         return f"{new} serves already; {smoke(vertex, new, plan.user)} answers"
-    with undone(rollout, plan.timeout_s):
+    with undone(rollout):
         rollout.begin()
         vertex.deploy(wanted, plan.timeout_s)
         rollout.give(SMOKE_SHARE)
@@ -129,7 +134,7 @@ def deploy(vertex: Vertex, wanted: Wanted, plan: Plan) -> str:
 
 
 @contextmanager
-def undone(rollout: Rollout, timeout_s: float) -> Iterator[None]:
+def undone(rollout: Rollout) -> Iterator[None]:
     """Whatever ends the block before its end, the traffic is put back, and nothing interrupts that."""
     try:
         yield
@@ -137,8 +142,8 @@ def undone(rollout: Rollout, timeout_s: float) -> Iterator[None]:
         with uninterrupted():
             rollout.vertex.say(f"{str(error) or type(error).__name__}; putting the traffic back")
             try:
-                rollout.put_back(timeout_s)
-            except CloudError as second:
+                rollout.put_back()
+            except Exception as second:  # whatever it is, a person must hear of it
                 rollout.vertex.say(
                     f"NOT put back: {second}; as soon as it can be: endcap undeploy vertex --to previous"
                 )

@@ -185,6 +185,19 @@ def test_an_unavailable_side_is_asked_again_while_the_traffic_is_put_back(servin
     assert as_before(serving)
 
 
+def test_a_model_that_cannot_be_taken_down_is_said_to_cost(serving):
+    """The traffic is back all the same, and the same image can be deployed again."""
+    serving.behaviour[IMAGE.format("r2")] = empty
+    serving.fail("UndeployModel", "UNAVAILABLE")
+    found = deploy("r2")
+    assert found.exit_code == 1
+    assert f"{NEW} has no traffic, may still be deployed, and costs then" in found.output
+    assert (traffic(serving), deployed(serving)) == ({OLD: 100}, [OLD, NEW])
+    serving.behaviour.clear()
+    assert deploy("r2").exit_code == 0
+    assert traffic(serving) == {NEW: 100}
+
+
 def test_traffic_that_cannot_be_put_back_is_said_aloud(serving):
     """With the command that does it later."""
     serving.behaviour[IMAGE.format("r2")] = empty
