@@ -38,16 +38,33 @@ def undeploy() -> None:
 @timeout_option
 @click.option("--image", required=True, help="The Bento's image in Artifact Registry, by a tag of its own.")
 @click.option("--machine-type", default="n2-standard-2", show_default=True, help="Of each replica.")
-@click.option("--min-replicas", type=click.IntRange(1), default=1, show_default=True, help="Always there.")
-@click.option("--max-replicas", type=click.IntRange(1), default=3, show_default=True, help="Under load.")
+@click.option(
+    "--min-replicas", type=click.IntRange(1), default=1, show_default=True, help="That are always there."
+)
+@click.option(
+    "--max-replicas",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="That there may be under load.",
+)
 @click.option("--service-account", help="That the container runs as; it reads the secret.")
 @click.option("--redis-secret", help="With the Redis URL: projects/P/secrets/S/versions/V.")
 @click.option("--env", "words", multiple=True, help="NAME=VALUE for the container; no secrets.")
 @click.option(
-    "--canary", type=click.IntRange(1, 50), default=10, show_default=True, help="Percent of the requests."
+    "--canary",
+    type=click.IntRange(1, 50),
+    default=10,
+    show_default=True,
+    help="Percent of the requests that it gets at first.",
 )
 @click.option(
-    "--observe", "observe_s", type=click.IntRange(min=0), default=300, show_default=True, help="Seconds."
+    "--observe",
+    "observe_s",
+    type=click.IntRange(min=0),
+    default=300,
+    show_default=True,
+    help="Seconds that it keeps to those, while we ask it.",
 )
 @click.option("--smoke-user", "user", help="Who asks the smoke tests; must be known to the shop.")
 @click.option(
@@ -58,7 +75,11 @@ def undeploy() -> None:
     help="Share of the canary's answers to our requests that may fail.",
 )
 @click.option(
-    "--max-p95-ms", type=click.FloatRange(min=1), default=1000, show_default=True, help="Of its answers."
+    "--max-p95-ms",
+    type=click.FloatRange(min=1),
+    default=1000,
+    show_default=True,
+    help="Within which 95 % of its answers must come.",
 )
 @click.option("--retire", is_flag=True, help="Take down what is without traffic then; one cannot go back.")
 def deploy_vertex(project: str, region: str, endpoint: str, words: tuple[str, ...], **options: Any) -> None:
