@@ -20,11 +20,11 @@ import numpy as np
 from feature_repo.settings import Settings
 from feature_repo.shop_calendar import ShopCalendar
 from feature_repo.transforms import History, empty_history, update_history
-from jobs.build_features import DEPARTMENT_SLOTS, read_promotions, read_table, slots_of
+from jobs.build_features import read_promotions, read_table, slots_of
 from jobs.day_engine import DayEngine, day_engine
+from jobs.features.frames import day_frames
 from jobs.result import Result
 
-WEEKS, QUARTER = 27, 13  # the longest window of items is 26 weeks, that of users 13
 COLUMNS = ("items", "counts", "decayed", "first_times", "last_times", "last_baskets")
 
 
@@ -56,37 +56,9 @@ def part_of(settings: Settings, name: str, day: date) -> Path:
 
 def snapshots(spark: Any, settings: Settings, calendar: ShopCalendar, day: date) -> Mapping[str, Any]:
     """Frames by feature table: as of the day's end, and of the week that begins with it."""
-    from pyspark.sql import functions as F  # noqa: N812 - the name that Spark users know
-
-    from jobs.features.item_coming_promotions import coming_snapshot
-    from jobs.features.item_stats import item_snapshot
-    from jobs.features.user_stats import user_snapshot
-
-    weeks, end = calendar.ending_with(day, WEEKS), F.lit(calendar.day_end(day))
-    items, promotions = read_table(spark, settings, "items"), read_promotions(spark, settings)
-    lines = read_table(spark, settings, "transactions").where(F.col("event_timestamp") < end)
-    bought = lines.where(F.col("quantity") > 0)
-    lately = bought.where(F.col("event_timestamp") >= F.lit(weeks.start(1)))
-    of_users = lately.where(F.col("event_timestamp") >= F.lit(weeks.start(WEEKS - QUARTER)))
-    of_users = of_users.join(items.select("item_id", "category_1"), "item_id")
-    slots, users, sold = slots_of(settings, items), lives(bought, "user_id"), lives(bought, "item_id")
-    found = {
-        "user_stats": user_snapshot(of_users, users, weeks, WEEKS, slots, DEPARTMENT_SLOTS),
-        "item_stats": item_snapshot(lately, sold.drop("last"), promotions, weeks, WEEKS),
-    }
-    begin = calendar.day_start(day)
-    week = calendar.week_at(begin)
-    if calendar.start(week) == begin:
-        found["item_coming_promotions"] = coming_snapshot(promotions, calendar, week)
-    return found
-
-
-def lives(bought: Any, key: str) -> Any:
-    """The times of the first and the last purchase of each user or item."""
-    from pyspark.sql import functions as F  # noqa: N812 - the name that Spark users know
-
-    at = F.col("event_timestamp")
-    return bought.groupBy(key).agg(F.min(at).alias("first"), F.max(at).alias("last"))
+    items, transactions = (read_table(spark, settings, name) for name in ("items", "transactions"))
+    promotions = read_promotions(spark, settings)
+    return day_frames(items, transactions, promotions, slots_of(settings, items), calendar, day)
 
 
 def write_part(engine: DayEngine, rows: Any, part: Path, created: datetime) -> int:

@@ -17,31 +17,24 @@ from typing import Any
 
 from feature_repo.settings import Settings
 from feature_repo.shop_calendar import ShopCalendar
+from jobs.features.frames import (
+    PROMOTION_SCHEMA,
+    NoPurchasesError,
+    department_slots,
+    departments,
+    whole_frames,
+)
 from jobs.result import Result
 from jobs.spark import spark_session
 
-DEPARTMENT_SLOTS = 32
-OTHER = "(other)"
 SMALL = (
     4_000_000  # bytes of transactions: half a million lines, below which well compiled code is not worth it
-)
-PROMOTION_SCHEMA = (
-    "item_id string, kind string, starts_at timestamp, ends_at timestamp, announced_at timestamp,"
-    " store_share double"
 )
 
 
 def bytes_of(settings: Settings) -> int:
     """Size of the lines, which says how long this will take."""
     return sum(part.stat().st_size for part in settings.table("transactions").parent.glob("*.parquet"))
-
-
-def department_slots(known: list[str], names: list[str], width: int = DEPARTMENT_SLOTS) -> list[str]:
-    """Departments by slot: known ones keep theirs, new ones follow by name, the rest are "(other)"."""
-    kept = [name for name in known if name != OTHER]
-    slots = [*kept, *sorted({*names} - {*kept, OTHER})]
-    fits = len(slots) <= width and OTHER not in (*known, *names)
-    return slots if fits else [*slots[: width - 1], OTHER]
 
 
 def read_table(spark: Any, settings: Settings, name: str) -> Any:
@@ -78,8 +71,7 @@ def slots_of(settings: Settings, items: Any) -> list[str]:
     """Department slots of this installation, written beside the feature tables."""
     path = settings.state / "features" / "departments.json"
     known = json.loads(path.read_text()) if path.exists() else []
-    names = [row[0] for row in items.select("category_1").distinct().collect()]
-    slots = department_slots(known, names)
+    slots = department_slots(known, departments(items))
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".aside")
     aside.write_text(json.dumps(slots, indent=1))
@@ -89,31 +81,19 @@ def slots_of(settings: Settings, items: Any) -> list[str]:
 
 def feature_tables(spark: Any, settings: Settings) -> dict[str, Callable[[], Any]]:
     """Each feature table's name with the function that describes its rows."""
-    from pyspark.sql import functions as F  # noqa: N812 - the name that Spark users know
-
-    from jobs.features.item_coming_promotions import item_coming_promotions
-    from jobs.features.item_stats import item_stats
-    from jobs.features.purchases import purchases, week_ends
-    from jobs.features.user_history import user_history
-    from jobs.features.user_stats import user_stats
-
     calendar = ShopCalendar.load(settings.shop_calendar)
-    items = read_table(spark, settings, "items")
-    bought = purchases(read_table(spark, settings, "transactions"), calendar)
-    bought = bought.join(F.broadcast(items.select("item_id", "category_1")), "item_id").cache()
-    last_week = bought.agg(F.max("week")).first()[0]
-    if last_week is None:
-        raise ValueError(f"No purchases in {settings.table('transactions')}; run `endcap ingest` again")
-    ends = week_ends(spark, calendar, last_week).cache()
-    slots = slots_of(settings, items)
-    return {
-        "user_stats": lambda: user_stats(bought, ends, slots, DEPARTMENT_SLOTS),
-        "item_stats": lambda: item_stats(bought, read_promotions(spark, settings), ends, calendar),
-        "user_history": lambda: user_history(bought),
-        "item_coming_promotions": lambda: item_coming_promotions(
-            read_promotions(spark, settings), ends, calendar
-        ),
-    }
+    items, transactions = (read_table(spark, settings, name) for name in ("items", "transactions"))
+    try:
+        return whole_frames(
+            spark,
+            items,
+            transactions,
+            lambda: read_promotions(spark, settings),
+            lambda: slots_of(settings, items),
+            calendar,
+        )
+    except NoPurchasesError as error:
+        raise ValueError(f"{error} in {settings.table('transactions')}; run `endcap ingest` again") from error
 
 
 def run(settings: Settings) -> Result:

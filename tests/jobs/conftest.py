@@ -11,7 +11,8 @@ import pytest
 from feature_rows import CALENDAR, Shop
 
 from feature_repo.settings import Settings
-from jobs.build_features import department_slots, read_promotions, read_table
+from jobs.build_features import read_promotions, read_table
+from jobs.features.frames import department_slots
 from jobs.spark import spark_session
 
 

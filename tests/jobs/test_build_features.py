@@ -19,15 +19,8 @@ from feature_repo.features.items import item_stats as item_view
 from feature_repo.features.users import user_history as history_view
 from feature_repo.features.users import user_stats as user_view
 from feature_repo.settings import Settings
-from jobs.build_features import (
-    DEPARTMENT_SLOTS,
-    OTHER,
-    department_slots,
-    feature_tables,
-    read_promotions,
-    run,
-    write_feature_table,
-)
+from jobs.build_features import feature_tables, read_promotions, run, write_feature_table
+from jobs.features.frames import DEPARTMENT_SLOTS, OTHER, department_slots
 from jobs.spark import spark_session
 
 VIEWS = {

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from feature_rows import MICROSECOND, Shop, assert_same_rows, line, local, nasty_shop, open_lines
 
-from jobs.build_features import DEPARTMENT_SLOTS
+from jobs.features.frames import DEPARTMENT_SLOTS
 from jobs.features.user_stats import user_stats
 
 SPANS = ("7d", "28d", "91d")
