@@ -3,6 +3,7 @@
 import google.auth
 import pytest
 import vertex_shop
+from google.auth import _default
 from google.auth.credentials import AnonymousCredentials
 from vertex_shop import NEW, OLD, PLACE, call, deploy, wanted
 
@@ -27,6 +28,7 @@ def test_without_credentials_the_way_to_some_is_named(monkeypatch, tmp_path):
     """By the real clients, in one line and before anything is asked."""
     for name in ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(google.auth, "default", _default.default)  # the emulated profile has nobody's
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     found = call("undeploy", "vertex", "--project", "my-shop", "--region", "europe-west4", "--all")
