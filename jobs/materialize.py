@@ -97,11 +97,19 @@ def latest_rows(store: Any, view: Any, end: datetime, since: datetime | None = N
 
     With `since`, of those that have one from then on.
     """
+    table = latest_job(store, view, end, since).to_arrow()
+    return table.rename_columns(
+        [view.batch_source.field_mapping.get(name, name) for name in table.column_names]
+    )
+
+
+def latest_job(store: Any, view: Any, end: datetime, since: datetime | None = None) -> Any:
+    """Feast's job that reads those rows, in the names of their source."""
     from feast.infra.offline_stores.offline_utils import get_offline_store_from_config
 
     source = view.batch_source
     theirs = {ours: theirs for theirs, ours in source.field_mapping.items()}
-    job = get_offline_store_from_config(store.config.offline_store).pull_latest_from_table_or_query(
+    return get_offline_store_from_config(store.config.offline_store).pull_latest_from_table_or_query(
         config=store.config,
         data_source=source,
         join_key_columns=[theirs.get(key, key) for key in view.join_keys],
@@ -111,8 +119,6 @@ def latest_rows(store: Any, view: Any, end: datetime, since: datetime | None = N
         start_date=max(view_start(view, end), since or FIRST),
         end_date=end,
     )
-    table = job.to_arrow()
-    return table.rename_columns([source.field_mapping.get(name, name) for name in table.column_names])
 
 
 def view_start(view: Any, end: datetime) -> datetime:

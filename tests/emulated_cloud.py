@@ -11,6 +11,8 @@ from pathlib import Path
 import google.auth.credentials
 from google.cloud import bigquery as client
 
+from feature_repo.settings import Settings
+
 EMULATOR = Path(__file__).with_name("bigquery_emulator.py")
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "my-shop"
@@ -49,6 +51,11 @@ def new_dataset(url):
     dataset = f"{PROJECT}.endcap_{next(numbers)}"
     connected(url).create_dataset(dataset)
     return dataset
+
+
+def empty_shop(url, folder):
+    """Settings of a shop whose dataset has nothing in it."""
+    return Settings(folder, folder / "reports", profile="gcp-emulated", bigquery_dataset=new_dataset(url))
 
 
 def environment(settings, url, redis_url):

@@ -1,4 +1,4 @@
-"""Which tables a BigQuery query reads without a filter on the time that they are partitioned by."""
+"""What a BigQuery query reads of our tables: columns and times, and where it does not say which times."""
 
 import sqlglot
 from sqlglot import exp
@@ -6,6 +6,7 @@ from sqlglot import exp
 from feature_repo.bigquery.layouts import LAYOUTS
 from jobs.experiments.bigquery_log import LAYOUTS as LOGS
 
+TABLES = {*LAYOUTS, *LOGS}
 TIMES = {name: layout.time for name, layout in (*LAYOUTS.items(), *LOGS.items()) if layout.time}
 COMPARED = (exp.LT, exp.LTE, exp.GT, exp.GTE, exp.EQ, exp.Between)
 
@@ -14,16 +15,27 @@ def unfiltered(query):
     """(table, query) for each such table of a query; the target of MERGE counts as read."""
     found = []
     for statement in sqlglot.parse(query, dialect="bigquery"):
-        if (
-            statement is None
-            or isinstance(statement, (exp.Create, exp.Drop))
-            and statement.find(exp.Select) is None
+        if statement is None or (
+            isinstance(statement, (exp.Create, exp.Drop)) and statement.find(exp.Select) is None
         ):
             continue
         for table in statement.find_all(exp.Table):
             time = TIMES.get(table.name)
             if time and not filtered(table, time):
                 found.append((table.name, statement.sql()[:500]))
+    return found
+
+
+def scans(query):
+    """(table, columns, condition on its time) for each of our tables that a query reads."""
+    found = set()
+    for statement in sqlglot.parse(query, dialect="bigquery"):
+        for table in statement.find_all(exp.Table) if statement else ():
+            around = table.find_ancestor(exp.Select)
+            if table.name in TABLES and around is not None:
+                where = around.args.get("where")
+                columns = frozenset(each.name for each in around.find_all(exp.Column))
+                found.add((table.name, columns, where.sql() if where else ""))
     return found
 
 

@@ -18,6 +18,7 @@ from training.split import Window
 from training.text_affinity import TextAffinity, text_codes
 from training.world import World, world_before
 
+MONTH, QUARTER = 4, 13  # weeks
 # Rows of `Shelf.inputs`.
 INPUTS = (
     *(f"lift_{name}" for name in GROUPS),
@@ -63,7 +64,7 @@ def shelf_of(shop: Shop, window: Window, ids: Sequence[str]) -> Shelf:
     """The shelf of some items as of a window's instant."""
     world = shop.world
     items = np.searchsorted(world.item_ids, np.asarray(ids, dtype=np.str_)).astype(np.int32)
-    month, quarter = (world_baskets(shop, window, weeks) for weeks in (4, 13))
+    month, quarter = (world_baskets(shop, window, weeks) for weeks in (MONTH, QUARTER))
     groups = world_groups(world)
     codes = [getattr(groups, name) for name in GROUPS]
     demand = [np.bincount(code, weights=month)[code[items]] for code in codes]

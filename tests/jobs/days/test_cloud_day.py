@@ -15,9 +15,10 @@ import httpx
 import numpy as np
 import pytest
 from earlier_shop import earlier
-from partition_filters import unfiltered
+from partition_filters import scans, unfiltered
 
 from feature_repo.settings import FEATURE_STORE_GCP, Settings
+from jobs.google_cloud.questions import Questions
 from jobs.local_server import local_server
 from jobs.pipeline import environment
 
@@ -61,8 +62,17 @@ class Shop:
         """What a server of the shop recommends to each user, for both tasks."""
         asked = [{"user_id": user, "task": task, "k": 10} for user in users for task in ("all", "discover")]
         with local_server(self.settings, variables=self.variables) as server, httpx.Client() as client:
-            answers = [client.post(f"{server.url}/recommend", json=each).json() for each in asked]
+            answers = [in_time(client, f"{server.url}/recommend", each) for each in asked]
         return [{key: each[key] for key in each if key not in ITS_OWN} for each in answers]
+
+
+def in_time(client, url, request):
+    """An answer for which there was time: a machine that does much else has less of it."""
+    for _ in range(20):
+        answer = client.post(url, json=request).json()
+        if not answer["degraded"]:
+            break
+    return answer
 
 
 @pytest.fixture(scope="module")
@@ -134,13 +144,61 @@ def test_recommendations_are_the_same(shops):
 def test_a_second_run_does_nothing(shops):
     """The day is done on Google Cloud too: what is loaded, filled and trained is not done again."""
     process = shops[1].begin_day()
-    assert process.wait(timeout=120) == 0
+    assert process.wait(timeout=900) == 0
     assert "everything was done before" in shops[1].log
 
 
 def test_every_query_of_the_day_filters_its_partitions(shops, bigquery):
     """Loads, labels, training sets and fills: none reads a table that has partitions as a whole."""
     dataset = shops[1].settings.dataset.split(".")[1]
-    queries = [query for query in bigquery.queries() if dataset in query or "transactions" in query]
+    queries = [query for query in bigquery.queries() if dataset in query]
     assert len(queries) > 30
     assert [found for query in queries for found in unfiltered(query)] == []
+
+
+@pytest.fixture(scope="module")
+def planned(shops, bigquery):
+    """Questions by step of the day and of a cut, and what `endcap plan` said of the day."""
+    there = shops[1]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (environment(there.settings) | there.variables).items():
+            patch.setenv(name, value)
+        asked = Questions(there.settings)
+        before = len(bigquery.queries())
+        words = [sys.executable, "-W", "ignore", "-m", "jobs.cli", "plan", "--profile", "gcp-emulated"]
+        done = subprocess.run([*words, "--date", str(DAY)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return asked.of_day(DAY, None), asked.of_cut(49), done.stdout, bigquery.queries()[before:]
+
+
+def test_what_is_planned_is_what_is_asked(shops, planned, bigquery):
+    """Tables, columns and times of the plan are those of the day, but for the training that was there before.
+
+    Of a replaced day's rows nothing is planned: MERGE reads them.
+    """
+    dataset = shops[1].settings.dataset.split(".")[1]
+    day, _, _, dry = planned
+    asked = [query for query in bigquery.queries() if dataset in query and query not in dry]
+    told = {scan for query in asked if not query.startswith("MERGE") for scan in scans(query)}
+    wanted = {
+        scan for name, some in day.items() if name != "train" for one in some for scan in scans(one.query)
+    }
+    assert told == wanted
+
+
+def test_every_query_of_a_plan_filters_its_partitions(planned):
+    """Those of a training in full, too, which is not done here."""
+    day, cut, _, _ = planned
+    assert {"train", "evaluate", "materialize"} == set(cut)
+    queries = [one.query for steps in (day, cut) for some in steps.values() for one in some]
+    assert len(queries) > 200
+    assert [found for query in queries for found in unfiltered(query)] == []
+
+
+def test_a_plan_is_told_by_step(planned):
+    """Each with its number of queries, and a price."""
+    day, _, told, _ = planned
+    for name, some in day.items():
+        assert f"{name:<14} {len(some)} queries" in told
+    assert "in all" in told
+    assert " $" in told

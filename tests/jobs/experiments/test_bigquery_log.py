@@ -167,4 +167,4 @@ def test_what_is_missing_is_said(shop, monkeypatch):
 
     monkeypatch.setattr(google.auth, "default", nobody)
     with pytest.raises(BigQueryError, match=f"load the logs into {shop.dataset}: Your default credentials"):
-        logs.run(shop)
+        logs.run(replace(shop, profile="gcp"))
