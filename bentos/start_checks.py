@@ -1,4 +1,4 @@
-"""What is checked before a service starts: its release, an operator's rules, experiments, what Vertex wants.
+"""What is checked before a service starts: its release, rules, experiments, the store, what Vertex wants.
 
 Here and not in the service, whose class BentoML makes in a worker: one that fails is started again for ever.
 """
@@ -21,14 +21,17 @@ from bentos.release import ReleaseError, load_catalogue, packed_tag, read_manife
 from bentos.rule_parameters import RulesError
 from bentos.secret_manager import SecretError, take_redis_url
 from bentos.vertex import Contract, ContractError
-from feature_repo.settings import Settings
+from feature_repo.settings import Settings, SettingsError
+from feature_repo.stores.packed.layout import RefusedError
+from feature_repo.stores.packed.opened import check_server
 
 
 def release_tag(settings: Settings) -> str:
     """The release to serve: the current one, or in a Bento, whose sources lie in its `src`, the packed one.
 
     BentoML tells a BentoMLException in one line, and starts no worker that could only fail again: with a
-    release, an operator's rules or experiments, or a log that cannot be used.
+    release, an operator's rules or experiments, or a log that cannot be used, or with a Redis server that
+    will not serve. One that does not answer is waited for by what is served.
     """
     try:
         tag = packed_tag(Path(__file__).parents[2]) or current_tag(settings)
@@ -37,8 +40,9 @@ def release_tag(settings: Settings) -> str:
         experiments = experiments_in_force(settings)
         check_experiments(experiments, settings.experiments_file, settings, [Path(model.path)])
         check_logs(settings)
+        check_server(settings)
         return str(model.tag)
-    except (ReleaseError, RulesError, ExperimentError, LogError) as error:
+    except (ReleaseError, RulesError, ExperimentError, LogError, SettingsError, RefusedError) as error:
         raise bentoml.exceptions.BentoMLException(str(error)) from error
 
 

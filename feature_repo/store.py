@@ -7,6 +7,7 @@ from typing import Any
 
 from feature_repo.imports import absent, unchecked
 from feature_repo.settings import Settings
+from feature_repo.stores.packed.opened import read_yaml
 
 
 def open_store(settings: Settings) -> Any:
@@ -15,6 +16,7 @@ def open_store(settings: Settings) -> Any:
         from feast import FeatureStore
         from feast.repo_config import load_repo_config
 
+    read_yaml(settings.feature_store)  # or Feast's error would quote it, with a password
     config = load_repo_config(settings.feature_store.parent, settings.feature_store)
     config.registry_config["path"] = str(settings.registry)
     if "path" in config.online_config:

@@ -43,6 +43,10 @@ class PackedStoreError(RuntimeError):
     told = "online store cannot be read"
 
 
+class RefusedError(PackedStoreError):
+    """A server that will not serve, however long one waits: the message says what to do about it."""
+
+
 class NoStoreError(PackedStoreError):
     """There is no store."""
 

@@ -24,7 +24,7 @@ from feast.infra.supported_async_methods import SupportedAsyncMethods
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import FeastConfigBaseModel
-from pydantic import PositiveFloat, StrictBool, StrictStr
+from pydantic import ConfigDict, Field, PositiveFloat, StrictBool, StrictStr
 
 from feature_repo.stores.in_state import in_state
 from feature_repo.stores.packed.instants import microseconds, time_of
@@ -57,7 +57,8 @@ class PackedRedisOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     """Options; `url` is redis://, rediss:// or unix://, a password in it better comes as ${VARIABLE}."""
 
     type: StrictStr = "feature_repo.stores.packed.online_store.PackedRedisOnlineStore"
-    url: StrictStr = "redis://localhost:6379/0"
+    model_config = ConfigDict(hide_input_in_errors=True)
+    url: StrictStr = Field("redis://localhost:6379/0", repr=False)
     timeout_s: PositiveFloat = 10.0
     apply_ttl: StrictBool = False
 
@@ -66,11 +67,11 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
     """What both classes share: Feast's calls, in terms of packed rows."""
 
     def __init__(self) -> None:
-        self._held: tuple[str, Store] | None = None
+        self._held: tuple[tuple[str, Any], Store] | None = None
 
     def rows(self, config: Any) -> Store:
         """The rows of the store that a configuration names."""
-        told = repr((config.project, config.online_store))
+        told = (config.project, config.online_store.model_copy())
         if self._held is None or self._held[0] != told:
             self._held = (told, self._opened(config))
         return self._held[1]
@@ -194,12 +195,13 @@ class PackedSqliteOnlineStore(PackedOnlineStore):
 
 
 class PackedRedisOnlineStore(PackedOnlineStore):
-    """Packed rows in Redis or Valkey."""
+    """Packed rows in Redis or Valkey; the first call finds out whether the server takes them."""
 
     def _opened(self, config: Any) -> Store:
-        return RedisRows(
-            config.online_store.url, config.project, timeout_s=float(config.online_store.timeout_s)
-        )
+        options = config.online_store
+        rows = RedisRows(options.url, config.project, timeout_s=float(options.timeout_s))
+        rows.check()
+        return rows
 
 
 def versioned(config: Any) -> bool:

@@ -10,80 +10,32 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from feature_repo.stores.packed.layout import EVENT_AT, Layout, PackedStoreError
+from feature_repo.stores.packed.layout import Layout
+from feature_repo.stores.packed.redis_scripts import LATER, NEWEST, SAME
 from feature_repo.stores.packed.sqlite_rows import Exchange, Row
 
 ASIDE_S = 3_600  # that rows which nobody has shown yet are kept, after the last that was written
 ROWS_A_CALL = 1_000  # the server does nothing else meanwhile: about 1 ms
-# A row's header tells both times, little-endian. Numbers of Lua are exact up to 2**53: the year 2255.
-NEWEST = f"""
-if ARGV[1] ~= '' then redis.call('HINCRBY', KEYS[2], ARGV[1], 1) end
-for i = 2, #ARGV, 2 do
-  local old = redis.call('HGET', KEYS[1], ARGV[i])
-  local stays = false
-  if old and string.sub(old, 1, 8) == string.sub(ARGV[i + 1], 1, 8) then
-    local new_event, new_created = struct.unpack('<i8i8', ARGV[i + 1], {EVENT_AT + 1})
-    local old_event, old_created = struct.unpack('<i8i8', old, {EVENT_AT + 1})
-    stays = new_event < old_event or (new_event == old_event and new_created ~= 0
-      and old_created ~= 0 and new_created < old_created)
-  end
-  if not stays then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
-end
-"""
-# Views of a key, each with the event time that its row must have and the new row, are exchanged all or none.
-SAME = f"""
-local views, refused = tonumber(ARGV[1]), {{}}
-for i = views + 2, #ARGV, 1 + 2 * views do
-  local same = true
-  for v = 1, views do
-    local was, row = ARGV[i + 2 * v - 1], ARGV[i + 2 * v]
-    if row ~= '' then
-      local old = redis.call('HGET', KEYS[v + 1], ARGV[i])
-      local found = ''
-      if old then found = string.sub(old, {EVENT_AT + 1}, {EVENT_AT + 8}) end
-      same = same and found == was
-    end
-  end
-  if same then
-    for v = 1, views do
-      local row = ARGV[i + 2 * v]
-      if row ~= '' then
-        redis.call('HSET', KEYS[v + 1], ARGV[i], row)
-        redis.call('HINCRBY', KEYS[1], ARGV[v + 1], 1)
-      end
-    end
-  else
-    refused[#refused + 1] = ARGV[i]
-  end
-end
-return refused
-"""
-
-
-# Times in microseconds, as text: the later one stays.
-LATER = """
-local old = redis.call('HGET', KEYS[1], ARGV[1])
-if not old or tonumber(old) < tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
-"""
 
 
 class RedisRows:
     """Rows of one project at a URL such as redis://localhost:6379/0 or unix:///run/redis.sock."""
 
     def __init__(self, url: str, project: str, *, timeout_s: float = 10.0) -> None:
-        import redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
+        from feature_repo.stores.packed.redis_server import connected
 
         self.project = project
-        # Once more where a connection was lost, as by a restart; what takes too long once will do so again.
-        once_more = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
-        self._client = redis.Redis.from_url(
-            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=once_more
-        )
+        self._client = connected(url, timeout_s=timeout_s)
         self._write_newest = self._client.register_script(NEWEST)
         self._write_same = self._client.register_script(SAME)
         self._know_later = self._client.register_script(LATER)
+
+    def check(self) -> None:
+        """Ask the server once; RefusedError where it cannot keep packed rows, however long one waits."""
+        from feature_repo.stores.packed.redis_errors import check_mode
+
+        with self._plainly():
+            check_mode(self._client)
 
     def declare(self, layout: Layout) -> None:
         """Keep a view's layout; that of rows written before stays known."""
@@ -280,8 +232,9 @@ class RedisRows:
     @property
     def place(self) -> str:
         """Where the rows are, for a person; no password."""
-        where = self._client.connection_pool.connection_kwargs
-        return f"Redis at {where.get('path') or '{host}:{port}'.format_map(where)}"
+        from feature_repo.stores.packed.redis_errors import place_of
+
+        return place_of(self._client)
 
     @property
     def _versions(self) -> str:
@@ -308,13 +261,15 @@ class RedisRows:
 
     @contextmanager
     def _plainly(self) -> Iterator[None]:
-        """The client's errors in the block as PackedStoreError."""
+        """The client's errors in the block as PackedStoreError, without them: they may have a password."""
         import redis
+
+        from feature_repo.stores.packed.redis_errors import explained
 
         try:
             yield
         except redis.RedisError as error:
-            raise PackedStoreError(f"{self.place} cannot be used now ({error})") from error
+            raise explained(self._client, error) from None
 
 
 def expected_and_new(change: Exchange, view: str) -> tuple[bytes, bytes]:
