@@ -83,13 +83,14 @@ def has_native_bfloat16(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A loaded model. `checked_cosine` is what bfloat16 kept of float32 on the checked texts."""
+    """A loaded model on a device. `checked_cosine` is what bfloat16 kept of float32 on the checked texts."""
 
     tokenizer: Any
     model: Any
     threads: int
     precision: str = "float32"
     checked_cosine: float = 1.0
+    device: str = "cpu"
 
     @property
     def dimension(self) -> int:
@@ -124,11 +125,11 @@ class TextEncoder:
         import torch
 
         with torch.inference_mode():
-            batch = self.tokenizer.pad(rows, return_tensors="pt")
+            batch = self.tokenizer.pad(rows, return_tensors="pt").to(self.device)
             hidden = self.model(**batch).last_hidden_state.float()  # (batch, tokens, dimension)
             mask = batch["attention_mask"].unsqueeze(-1).float()
             mean = (hidden * mask).sum(1) / mask.sum(1)
-            vectors: NDArray[np.float32] = torch.nn.functional.normalize(mean, dim=1).numpy()
+            vectors: NDArray[np.float32] = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
         return vectors
 
 
@@ -138,8 +139,20 @@ def _use_one_torch_thread() -> None:
     torch.set_num_threads(1)  # of the calling thread
 
 
+def device_here(*, gpu: bool) -> str:
+    """Where torch is to work: on a GPU where one is wanted and there is one."""
+    import torch
+
+    return "cuda" if gpu and torch.cuda.is_available() else "cpu"
+
+
 def load_encoder(
-    folder: Path, *, threads: int, sample: Sequence[str] = (), bfloat16: bool | None = None
+    folder: Path,
+    *,
+    threads: int,
+    sample: Sequence[str] = (),
+    bfloat16: bool | None = None,
+    device: str = "cpu",
 ) -> TextEncoder:
     """Load a model in the fastest precision that gives the vectors of float32 on `sample`.
 
@@ -153,8 +166,12 @@ def load_encoder(
         Texts on which bfloat16 must agree with float32; without any, float32 is used.
     bfloat16
         Whether to try it; by default where the CPU has it natively.
+    device
+        What `device_here` returned; a GPU works in float32.
     """
-    exact = _load(folder, "float32", threads)
+    exact = _load(folder, "float32", threads, device)
+    if device != "cpu":
+        return exact
     tried = has_native_bfloat16() if bfloat16 is None else bfloat16
     if not tried or not sample:
         return exact
@@ -166,7 +183,7 @@ def load_encoder(
     return TextEncoder(fast.tokenizer, fast.model, threads, "bfloat16", cosine)
 
 
-def _load(folder: Path, precision: str, threads: int) -> TextEncoder:
+def _load(folder: Path, precision: str, threads: int, device: str = "cpu") -> TextEncoder:
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
@@ -176,4 +193,4 @@ def _load(folder: Path, precision: str, threads: int) -> TextEncoder:
         model = AutoModel.from_pretrained(str(folder), local_files_only=True, dtype=precision)
     except (OSError, ValueError) as error:
         raise ModelError(f"Cannot read the model in {str(folder)!r}: {error}; give a BERT model") from error
-    return TextEncoder(tokenizer, model.eval(), threads, precision)
+    return TextEncoder(tokenizer, model.eval().to(device), threads, precision, device=device)

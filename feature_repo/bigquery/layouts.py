@@ -6,6 +6,7 @@ BigQuery refuses a query without one, and bills only the partitions of one with 
 """
 
 from collections.abc import Mapping
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -70,9 +71,9 @@ def contract_columns(table: Table) -> tuple[Column, ...]:
 
 def view_named(name: str) -> Any:
     """The Feast view over the feature table of that name."""
-    from feature_repo.features import items, users
-
-    return getattr(users if name.startswith("user_") else items, name)
+    # By name: Spark jobs, which have no Feast, ask for layouts too.
+    module = import_module(f"feature_repo.features.{'users' if name.startswith('user_') else 'items'}")
+    return getattr(module, name)
 
 
 def feature_columns(view: Any) -> tuple[Column, ...]:
