@@ -17,6 +17,11 @@ CLUSTER = (
     "is in cluster mode, which keeps a whole view on one shard; use Memorystore for Redis (Standard Tier, up"
     " to 300 GB), or Memorystore for Valkey with cluster mode disabled"
 )
+CLUSTER_ERRORS = (
+    redis.exceptions.AskError,
+    redis.exceptions.ClusterCrossSlotError,
+    redis.exceptions.ClusterDownError,
+)
 WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
 
@@ -44,6 +49,8 @@ def explained(client: redis.Redis, error: redis.RedisError) -> PackedStoreError:
         said = f"all {client.connection_pool.max_connections} connections are in use"
     elif "closed by server" in said and "context" not in where:
         said = f"{said.rstrip('.')}; where it takes TLS alone, the URL begins with rediss://"
+    elif "Timeout connecting" in said and "context" in where:  # as it waits for the rest of a command
+        said = f"{said}; where it takes no TLS, the URL begins with redis://"
     return PackedStoreError(f"{place_of(client)} cannot be used now ({without(said, where)})")
 
 
@@ -55,7 +62,7 @@ def refused(error: redis.RedisError, where: dict[str, Any]) -> str | None:
     if isinstance(error, redis.exceptions.NoPermissionError):
         said = without(str(error), where)
         return f"does not let this user do all that is needed ({said}); see docs/memorystore.md"
-    if isinstance(error, redis.exceptions.MovedError) or "CROSSSLOT" in str(error):
+    if isinstance(error, CLUSTER_ERRORS):
         return CLUSTER
     if isinstance(error, redis.InvalidResponse):
         return "does not speak Redis's protocol; where it takes TLS alone, the URL begins with rediss://"

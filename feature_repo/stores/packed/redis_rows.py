@@ -5,13 +5,13 @@ that is written anew is built beside the old one and renamed.
 """
 
 import secrets
-import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
-from feature_repo.stores.packed.layout import Layout
-from feature_repo.stores.packed.redis_scripts import LATER, NEWEST, SAME
+from feature_repo.stores.packed.layout import Layout, PackedStoreError
+from feature_repo.stores.packed.redis_scripts import LATER, NEWEST, SAME, expected_and_new
 from feature_repo.stores.packed.sqlite_rows import Exchange, Row
 
 ASIDE_S = 3_600  # that rows which nobody has shown yet are kept, after the last that was written
@@ -82,21 +82,36 @@ class RedisRows:
                 if layout.view not in blank:
                     self._declare(self._client, layout)
             aside = {view: self._new_aside(view) for view in blank}
+            made: list[str] = []
             for view, of_view in rows.items():
                 if view in blank:
-                    self._merge("", of_view, aside[view])  # no version: nobody can see it
+                    if self._merge("", of_view, aside[view]):  # no version: nobody can see it
+                        made.append(aside[view])
                 else:
                     self._merge(view, of_view, self._table(view))
+            self._check_kept(made)
             self._show(blank, aside)
             for view in rows if known_until_us is not None else ():
                 self._know_later(keys=[self._known], args=[view, str(known_until_us)])
 
-    def _merge(self, view: str, rows: Iterable[Row], table: str) -> None:
+    def _merge(self, view: str, rows: Iterable[Row], table: str) -> bool:
+        """Write what is newer; whether there was any row."""
+        any_row = False
         for some in batched_rows(rows):
             arguments = [view, *(part for key, _, _, row in some for part in (key, row))]
             self._write_newest(keys=[table, self._versions], args=arguments)
             if not view:
                 self._client.expire(table, ASIDE_S)
+            any_row = True
+        return any_row
+
+    def _check_kept(self, made: Sequence[str]) -> None:
+        """PackedStoreError where rows that lie aside are gone: a server out of memory may drop them."""
+        if made and self._client.exists(*made) < len(made):  # type: ignore[operator]
+            raise PackedStoreError(
+                f"{self.place} lost rows while they were being written; the old ones stay. Give it more"
+                " memory, and set its maxmemory-policy to noeviction"
+            )
 
     def _show(self, blank: Mapping[str, Layout], aside: Mapping[str, str]) -> None:
         """Put what lies aside in the place of views without rows, all at once."""
@@ -122,14 +137,17 @@ class RedisRows:
         self, rows: Mapping[str, Iterable[Row]], layouts: Sequence[Layout], known_until_us: int | None
     ) -> None:
         with self._plainly(), self._client.pipeline(transaction=True) as change:
+            made: list[str] = []
             for layout in layouts:
                 self._declare(change, layout)
             for view, of_view in rows.items():
-                table, aside = self._table(view), self._new_aside(view)
+                table, aside, any_row = self._table(view), self._new_aside(view), False
                 for some in batched_rows(of_view):
                     self._client.hset(aside, mapping={key: row for key, _, _, row in some})
                     self._client.expire(aside, ASIDE_S)
-                if self._client.exists(aside):
+                    any_row = True
+                if any_row:
+                    made.append(aside)
                     change.rename(aside, table)
                     change.persist(table)
                 else:
@@ -138,6 +156,7 @@ class RedisRows:
                 change.hincrby(self._versions, view, 1)
                 if known_until_us is not None:
                     change.hset(self._known, view, str(known_until_us))
+            self._check_kept(made)
             change.execute()
 
     def exchange(self, changes: Iterable[Exchange]) -> list[str]:
@@ -272,21 +291,7 @@ class RedisRows:
             raise explained(self._client, error) from None
 
 
-def expected_and_new(change: Exchange, view: str) -> tuple[bytes, bytes]:
-    """Event time that a view's row must have, as it stands in it, and the new row; empty for no change."""
-    if view not in change.rows:
-        return b"", b""
-    row, was = change.rows[view]
-    return (b"" if was is None else struct.pack("<q", was)), row[3]
-
-
 def batched_rows(rows: Iterable[Any]) -> Iterator[Sequence[Any]]:
     """Lists of at most ROWS_A_CALL."""
-    some: list[Any] = []
-    for row in rows:
-        some.append(row)
-        if len(some) == ROWS_A_CALL:
-            yield some
-            some = []
-    if some:
-        yield some
+    left = iter(rows)
+    yield from iter(lambda: list(islice(left, ROWS_A_CALL)), [])

@@ -3,7 +3,10 @@
 A row's header tells both its times, little-endian. Numbers of Lua are exact up to 2**53: the year 2255.
 """
 
+import struct
+
 from feature_repo.stores.packed.layout import EVENT_AT
+from feature_repo.stores.packed.sqlite_rows import Exchange
 
 NEWEST = f"""
 if ARGV[1] ~= '' then redis.call('HINCRBY', KEYS[2], ARGV[1], 1) end
@@ -52,3 +55,11 @@ LATER = """
 local old = redis.call('HGET', KEYS[1], ARGV[1])
 if not old or tonumber(old) < tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
 """
+
+
+def expected_and_new(change: Exchange, view: str) -> tuple[bytes, bytes]:
+    """Event time that a view's row must have, as it stands in it, and the new row; empty for no change."""
+    if view not in change.rows:
+        return b"", b""
+    row, was = change.rows[view]
+    return (b"" if was is None else struct.pack("<q", was)), row[3]
