@@ -16,6 +16,7 @@ import click
 from feature_repo.settings import Settings
 from jobs.days.cli import RefusedChallenger, airflow_dag, backfill, daily, date_option, day_option
 from jobs.experiments.cli import experiment, export_logs, replay, rollout
+from jobs.google_cloud.dataproc_cli import submit
 from jobs.google_cloud.plan_cli import plan
 from jobs.google_cloud.vertex_cli import deploy, undeploy
 from jobs.monitor.cli import monitor
@@ -490,7 +491,7 @@ def _run_step(name: str, arguments: dict[str, Any]) -> None:
 VERBS = (
     plan,
     *(daily, backfill, airflow_dag, monitor, audit_parity, experiment, replay, rollout, export_logs),
-    *(deploy, undeploy),
+    *(deploy, undeploy, submit),
 )
 for verb in VERBS:
     endcap.add_command(verb)

@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from feature_repo.settings import Settings
+from jobs.batches import SPARK_STEPS, done_elsewhere
 from jobs.child import run_child
 from jobs.markers import Marker, read_marker, remove_marker, result_of, write_marker
 from jobs.result import Result
@@ -41,12 +42,16 @@ class RefusedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A table of steps over one state folder; `program` is what a step's verb and options are passed to."""
+    """A table of steps over one state folder; `program` is what a step's verb and options are passed to.
+
+    Steps named in `elsewhere` are not run: what a cluster has done of them is taken as done.
+    """
 
     settings: Settings
     steps: tuple[Step, ...] = STEPS
     program: tuple[str, ...] = (sys.executable, "-m", "jobs.cli")
     root: Path = ROOT
+    elsewhere: tuple[str, ...] = ()
 
     def run(
         self,
@@ -77,7 +82,10 @@ class Pipeline:
                     say(result_lines(self._marker(step, choices).result, "done before", notes=False))
                 else:
                     head(f"[{number}/{len(steps)}] {step.name}: {reason}")
-                    marker = self._run_step(step, choices, lock)
+                    outside = step.name in self.elsewhere
+                    marker = (
+                        self.taken_over(step, choices) if outside else self._run_step(step, choices, lock)
+                    )
                     peaks.append(marker.peak_bytes)
                     say(result_lines(marker.result, f"{marker.peak_bytes / 1e9:.1f} GB", notes=notes))
                 if refusal := step.refusal(self.settings, choices):
@@ -117,6 +125,16 @@ class Pipeline:
             result = replace(result, seconds=time.perf_counter() - begin)
             self._write(step, choices, parts, result)
         return result
+
+    def taken_over(self, step: Step, choices: Choices) -> Marker:
+        """The marker of a step that a cluster has done; NotDoneElsewhereError where none has."""
+        remove_marker(self.settings, step.marker(choices))
+        steps = steps_here(self.settings, self.steps)
+        before = [each for each in steps[: steps.index(step)] if each.name not in SPARK_STEPS]
+        markers = filter(None, (self.marker_of(each, choices) for each in before))
+        since = max((datetime.fromisoformat(marker.finished_at) for marker in markers), default=None)
+        result = done_elsewhere(self.settings, step.name, choices.day, since)
+        return self._write(step, choices, self._parts(step, choices), result)
 
     def _run_step(self, step: Step, choices: Choices, lock: int) -> Marker:
         """Run one step in a child and write its marker; StepFailedError without a marker if it fails."""

@@ -93,10 +93,14 @@ class Daily:
                 self._whole(replace(choices, day=day))
 
     def _data(self, choices: Choices, first: date, last: date, *, again: Sequence[date]) -> None:
-        """Rows, features and online store of some days in order; those in `again` are read again."""
+        """Rows, features and online store of some days in order; those in `again` are read again.
+
+        All of it is done here: a cluster was asked for the newest day alone.
+        """
+        pipeline = replace(self.pipeline, elsewhere=())
         for day in days_between(first, last):
             self.head(f"data of {day}")
-            self.pipeline.run(
+            pipeline.run(
                 replace(choices, day=day),
                 say=self.say,
                 head=self.head,

@@ -1,0 +1,45 @@
+"""Bring the code that a Spark cluster runs into the lake's bucket, if it is not there yet.
+
+Its name tells its content, so what is there is right, and two that upload at a time upload the same.
+STORAGE_EMULATOR_HOST names a server to use instead of Google's, as for all of Google's clients.
+"""
+
+from typing import Any
+
+from jobs.google_cloud.package_zip import Package
+from jobs.google_cloud.refusals import told
+from jobs.google_cloud.spark_runs import Code
+
+UPLOADER = "roles/storage.objectUser on the bucket"
+UPLOAD_S = 60.0
+
+
+def code_at(root: str, package: Package) -> Code:
+    """Where the code of a package lies in a lake."""
+    folder = f"{root}/code"
+    return Code(f"{folder}/{package.zip_name}", f"{folder}/{package.driver_name}", package.hash)
+
+
+def upload(project: str, root: str, package: Package) -> tuple[Code, int]:
+    """Where the code lies, and how many of its two files were brought there now."""
+    from google.cloud.storage import Blob, Client
+
+    code, brought = code_at(root, package), 0
+    with told(f"upload the code to {root}", needs=UPLOADER, project=project):
+        client = Client(project)
+        for uri, content in ((code.zip_uri, package.zipped), (code.driver_uri, package.driver)):
+            brought += _brought(Blob.from_string(uri, client=client), content)
+    return code, brought
+
+
+def _brought(blob: Any, content: bytes) -> bool:
+    """Whether a file was not there, and is now."""
+    from google.api_core.exceptions import PreconditionFailed
+
+    if blob.exists(timeout=UPLOAD_S):
+        return False
+    try:
+        blob.upload_from_string(content, if_generation_match=0, timeout=UPLOAD_S)
+    except PreconditionFailed:
+        return False  # somebody else was quicker
+    return True
