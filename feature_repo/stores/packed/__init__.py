@@ -5,6 +5,8 @@ row           values of one row as bytes, and back
 matrix        many rows as one matrix
 sqlite_rows   rows in a SQLite file          (both have the same methods, and know nothing of Feast)
 redis_rows    rows in Redis or Valkey
+redis_server  the way to a server: URL, TLS, pool; redis_errors says why it does not serve
+redis_sizes   how much memory each view takes there
 values        Feast's protobuf values as plain ones, and back
 arrow_rows    a table of a materialization as rows, column by column
 online_store  the classes that `feature_store.yaml` names

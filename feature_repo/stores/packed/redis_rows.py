@@ -25,6 +25,8 @@ class RedisRows:
         from feature_repo.stores.packed.redis_server import connected
 
         self.project = project
+        names = (f"{project}:packed_{name}" for name in ("versions", "fills", "known", "layouts"))
+        self._versions, self._fills, self._known, self._layouts = names  # hashes with a field for each view
         self._client = connected(url, timeout_s=timeout_s)
         self._write_newest = self._client.register_script(NEWEST)
         self._write_same = self._client.register_script(SAME)
@@ -232,12 +234,25 @@ class RedisRows:
         with self._plainly():
             return int(self._client.hlen(self._table(view)))  # type: ignore[arg-type]
 
+    def size_bytes(self, view: str, *, samples: int) -> int:
+        """Memory that a view takes on the server, as some of its rows let it reckon."""
+        with self._plainly():
+            return int(self._client.memory_usage(self._table(view), samples) or 0)  # type: ignore[arg-type]
+
+    def views(self) -> list[str]:
+        """Views that were declared, by name."""
+        return sorted({field.partition(" ")[0] for field in self._declared()})
+
+    def _declared(self) -> list[str]:
+        with self._plainly():
+            fields: Any = self._client.hkeys(self._layouts)
+        return [field.decode() for field in fields]
+
     def drop(self, view: str) -> None:
         """Forget a view: its rows and layouts."""
         with self._plainly():
             self._client.unlink(self._table(view))
-            fields: Any = self._client.hkeys(self._layouts)
-            gone = [field for field in fields if field.decode().partition(" ")[0] == view]
+            gone = [field for field in self._declared() if field.partition(" ")[0] == view]
             if gone:
                 self._client.hdel(self._layouts, *gone)
             self._client.hincrby(self._versions, view, 1)
@@ -254,22 +269,6 @@ class RedisRows:
         from feature_repo.stores.packed.redis_errors import place_of
 
         return place_of(self._client)
-
-    @property
-    def _versions(self) -> str:
-        return f"{self.project}:packed_versions"
-
-    @property
-    def _fills(self) -> str:
-        return f"{self.project}:packed_fills"
-
-    @property
-    def _known(self) -> str:
-        return f"{self.project}:packed_known"
-
-    @property
-    def _layouts(self) -> str:
-        return f"{self.project}:packed_layouts"
 
     def _table(self, view: str) -> str:
         return f"{self.project}:packed:{view}"

@@ -198,7 +198,7 @@ def test_a_cluster_is_refused_by_who_writes(cluster_url, tmp_path, monkeypatch):
     settings = Settings(tmp_path, tmp_path, feature_store=REDIS_YAML)
     told = said(lambda: open_rows(settings, read_only=False), RefusedError)
     assert "is in cluster mode" in told
-    assert "Memorystore for Redis (Standard Tier, up to 300 GB)" in told
+    assert "Memorystore for Redis (Standard Tier, up to 300 GB, at 68,000 shoppers a GB)" in told
     view = packed_world.view_of("counts", {"n": "Int64"})
     objects = [packed_world.user, view]
     applied = said(
