@@ -78,24 +78,28 @@ def dag_text(
     steps: Sequence[Step], *, timezone: str, first: date, schedule: str, command: str = "endcap"
 ) -> str:
     """The file; `first` is the local day of the first run, which does the day before it."""
-    names = [step.name for step in steps]
-    data = names[: names.index(LAST_OF_DATA) + 1]
-    rows = (
-        f"    ({json.dumps(name)}, {RETRIES if name in data else 0}, {HOURS.get(name, DEFAULT_HOURS)}),"
-        for name in names
-    )
     return TEXT.format(
         schedule=schedule,
         schedule_text=json.dumps(schedule),
         timezone=timezone,
         timezone_text=json.dumps(timezone),
-        steps="\n".join(rows),
+        steps=rows_of(steps),
         first=f"{first.year}, {first.month}, {first.day}",
         command=f"{command} daily",
         monitor=f"{command} monitor",
         last_of_data=json.dumps(LAST_OF_DATA),
         hours=DEFAULT_HOURS,
         refused=REFUSED,
+    )
+
+
+def rows_of(steps: Sequence[Step]) -> str:
+    """A line for each step: its name, how often it is tried again, the hours until it is given up."""
+    names = [step.name for step in steps]
+    data = names[: names.index(LAST_OF_DATA) + 1]
+    return "\n".join(
+        f"    ({json.dumps(name)}, {RETRIES if name in data else 0}, {HOURS.get(name, DEFAULT_HOURS)}),"
+        for name in names
     )
 
 

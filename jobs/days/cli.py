@@ -11,6 +11,7 @@ import click
 
 from feature_repo.settings import Settings
 from feature_repo.shop_calendar import ShopCalendar
+from jobs.days.composer_cli import composer_options, composer_text
 from jobs.verbs import Day, Refused, heed_termination, to_stderr
 
 REFUSED = 3  # exit code of a day whose challenger the gate refuses: `current` did not move
@@ -127,12 +128,23 @@ def backfill(first: date, last: date, every_model: bool, **choices: Any) -> None
     help="When a day is done, by the shop's clocks, as cron has it.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="The file to write; by default it is printed.")
-def airflow_dag(source: str, scale: float | None, schedule: str, out: Path | None) -> None:
-    """Make an Airflow DAG of the steps of a day, each of which only shells out.
+@click.option(
+    "--on",
+    type=click.Choice(["airflow", "composer"]),
+    default="airflow",
+    show_default=True,
+    help="Where: tasks that shell out, or Dataproc batches and runs of a Cloud Run job.",
+)
+@composer_options
+def airflow_dag(
+    source: str, scale: float | None, schedule: str, out: Path | None, on: str, **cloud: Any
+) -> None:
+    """Make an Airflow DAG of the steps of a day, each of which only shells out; or one for Composer.
 
     \b
     Example:
       endcap airflow-dag --out dags/endcap_daily.py
+      endcap airflow-dag --on composer --project my-shop --region europe-west4 --out dags/endcap_daily.py
     """
     from jobs.days.airflow import dag_text, write
     from jobs.days.daily import last_day
@@ -140,15 +152,17 @@ def airflow_dag(source: str, scale: float | None, schedule: str, out: Path | Non
     from jobs.steps import steps_here
 
     settings = Settings.from_environment()
+    if on == "composer" and not settings.in_bigquery:
+        raise click.UsageError("Composer runs the days of the gcp profile; set ENDCAP_PROFILE=gcp")
     steps = steps_here(settings, DAY_STEPS)
-    words = ["endcap", "daily", "--source", shlex.quote(source), *(["--scale", str(scale)] if scale else [])]
-    text = dag_text(
-        steps,
-        timezone=ShopCalendar.load(settings.shop_calendar).timezone,
-        first=last_day(settings) + timedelta(days=2),
-        schedule=schedule,
-        command=" ".join(words),
-    )
+    timezone = ShopCalendar.load(settings.shop_calendar).timezone
+    day = last_day(settings) + timedelta(days=2)
+    words = ["--source", source, *(["--scale", str(scale)] if scale else [])]
+    if on == "composer":
+        text = composer_text(settings, steps, timezone, day, schedule, words, **cloud)
+    else:
+        command = " ".join(["endcap", "daily", *map(shlex.quote, words)])
+        text = dag_text(steps, timezone=timezone, first=day, schedule=schedule, command=command)
     if out is None:
         click.echo(text, nl=False)
         return
