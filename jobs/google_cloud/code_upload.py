@@ -20,8 +20,8 @@ def code_at(root: str, package: Package) -> Code:
     return Code(f"{folder}/{package.zip_name}", f"{folder}/{package.driver_name}", package.hash)
 
 
-def upload(project: str, root: str, package: Package) -> tuple[Code, int]:
-    """Where the code lies, and how many of its two files were brought there now."""
+def upload(project: str, root: str, package: Package) -> int:
+    """Have the code in a lake; how many of its two files were brought there now."""
     from google.cloud.storage import Blob, Client
 
     code, brought = code_at(root, package), 0
@@ -29,7 +29,7 @@ def upload(project: str, root: str, package: Package) -> tuple[Code, int]:
         client = Client(project)
         for uri, content in ((code.zip_uri, package.zipped), (code.driver_uri, package.driver)):
             brought += _brought(Blob.from_string(uri, client=client), content)
-    return code, brought
+    return brought
 
 
 def _brought(blob: Any, content: bytes) -> bool:

@@ -94,10 +94,12 @@ def submit_code(project: str, bucket: str | None) -> None:
     Example:
       endcap submit code --project my-shop --bucket gs://my-shop-lake/state
     """
-    from jobs.google_cloud.code_upload import upload
+    from jobs.google_cloud.code_upload import code_at, upload
     from jobs.google_cloud.package_zip import Package
 
-    code, _ = upload(project, lake_of(Settings.from_environment(), bucket), Package.made())
+    package, root = Package.made(), lake_of(Settings.from_environment(), bucket)
+    upload(project, root, package)
+    code = code_at(root, package)
     click.echo(f"{code.zip_uri}\n{code.driver_uri}")
 
 

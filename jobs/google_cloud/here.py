@@ -13,7 +13,7 @@ from typing import Any
 from feature_repo.settings import Settings
 from jobs.days.steps import DAY_STEPS
 from jobs.google_cloud import dataproc
-from jobs.google_cloud.code_upload import upload
+from jobs.google_cloud.code_upload import code_at, upload
 from jobs.google_cloud.package_zip import Package
 from jobs.google_cloud.spark_runs import SparkRun, Where
 from jobs.google_cloud.submission import Ended, Submission
@@ -34,25 +34,22 @@ class Here:
 
     def submitted(self, where: Where, options: Mapping[str, Any], *, again: bool) -> str:
         """Do the step on Dataproc; the line that says what came of it."""
+        package = Package.made()
+        code = code_at(options["root"], package)
+        run = SparkRun(self.step, code=code, day=self.day, rows=self._rows(), **options)
+        runner = dataproc.runner_of(where)
         with self._lock():
-            package = Package.made()
-            run = SparkRun(self.step, code=self._code(where, options["root"], package), day=self.day,
-                           rows=self._rows(), **options)  # fmt: skip
-            timeout_s = float(run.ttl_s)
-            ended = Submission(
-                dataproc.runner_of(where), run, self.say, again=again, timeout_s=timeout_s, begun=self._begun
-            ).carried_out()
-            return self._taken(ended)
+            brought = upload(where.project, run.root, package)
+            self.say(f"code {package.hash} {'brought to' if brought else 'is in'} {run.root}/code")
+            submission = Submission(
+                runner, run, self.say, again=again, timeout_s=run.ttl_s, begun=self._begun
+            )
+            return self._taken(submission.carried_out())
 
     @property
     def mounted(self) -> bool:
         """Whether the state folder is on this machine."""
         return self.settings.shop_calendar.exists()
-
-    def _code(self, where: Where, root: str, package: Package) -> Any:
-        code, brought = upload(where.project, root, package)
-        self.say(f"code {package.hash} {'brought to' if brought else 'is in'} {root}/code")
-        return code
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

@@ -1,0 +1,82 @@
+"""A server that speaks as much of Cloud Storage as an upload needs: is there an object, and a new one."""
+
+import json
+import re
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote, urlsplit
+
+
+class Buckets:
+    """Objects by gs:// URI, what was uploaded in order, and what is refused next."""
+
+    def __init__(self):
+        self.objects, self.uploads, self.refuse = {}, [], None
+
+    def look(self, bucket, name):
+        """Status and body of a look at an object."""
+        uri = f"gs://{bucket}/{name}"
+        return (
+            (200, {"name": name, "bucket": bucket})
+            if uri in self.objects
+            else (404, error(404, "No such object"))
+        )
+
+    def upload(self, bucket, query, kind, body):
+        """Status and body of a multipart upload, which must not replace anything."""
+        assert query == {"uploadType": ["multipart"], "ifGenerationMatch": ["0"]}, query
+        if self.refuse:
+            status, message = self.refuse
+            return status, error(status, message)
+        boundary = re.search(rb"boundary=\"?([^\";]+)", kind.encode())[1]
+        _, told, content, _ = body.split(b"--" + boundary)
+        name = json.loads(told.split(b"\r\n\r\n", 1)[1])["name"]
+        uri = f"gs://{bucket}/{name}"
+        if uri in self.objects:
+            return 412, error(412, "At least one of the pre-conditions you specified did not hold.")
+        self.objects[uri] = content.split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n")
+        self.uploads.append(uri)
+        return 200, {"name": name, "bucket": bucket}
+
+
+def error(code, message):
+    """An error as Google's JSON has it."""
+    return {"error": {"code": code, "message": message, "errors": [{"message": message}]}}
+
+
+@contextmanager
+def serving():
+    """The buckets, and the URL of their server."""
+    buckets = Buckets()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self, status, told):
+            content = json.dumps(told).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def do_GET(self):
+            bucket, name = re.fullmatch(r"/storage/v1/b/([^/]+)/o/([^/]+)", urlsplit(self.path).path).groups()
+            self.answer(*buckets.look(bucket, unquote(name)))
+
+        def do_POST(self):
+            where = urlsplit(self.path)
+            (bucket,) = re.fullmatch(r"/upload/storage/v1/b/([^/]+)/o", where.path).groups()
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self.answer(*buckets.upload(bucket, parse_qs(where.query), self.headers["Content-Type"], body))
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield buckets, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
