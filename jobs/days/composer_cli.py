@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from datetime import date
+from typing import TYPE_CHECKING
 
 import click
 
 from feature_repo.settings import Settings
 from jobs.google_cloud.dataproc_cli import lake_of
-from jobs.steps import Step
+
+if TYPE_CHECKING:
+    from jobs.steps import Step
 
 Command = Callable[..., None]
 OPTIONS = (
@@ -32,7 +35,7 @@ def composer_options(command: Command) -> Command:
 
 def composer_text(
     settings: Settings,
-    steps: Sequence[Step],
+    steps: "Sequence[Step]",
     timezone: str,
     first: date,
     schedule: str,
