@@ -28,6 +28,9 @@ SETTINGS, CHOICES = Settings(state=SLICE / "state", reports=SLICE / "reports"), 
 MANY, AHEAD = 200, []  # tests before the first that needs the slice; the run of the pipeline beside them
 # Before anything imports BentoML: tests have a model store of their own, never the user's.
 os.environ["BENTOML_HOME"] = str(SLICE / "bentoml")
+# Processes that tests start find no library of Google's, unless their profile is one of Google Cloud.
+WITHOUT_GOOGLE = str(Path(__file__).with_name("without_google"))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [WITHOUT_GOOGLE, os.environ.get("PYTHONPATH")]))
 # The same examples in every run, however slow the machine; each test says how many.
 hypothesis.settings.register_profile(
     "endcap",

@@ -35,7 +35,8 @@ class Emulator:
 def bigquery(folder):
     """A BigQuery emulator for as long as the block lasts."""
     command = [sys.executable, "-W", "ignore", str(EMULATOR), str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=os.environ | {"ENDCAP_PROFILE": "gcp-emulated"}, **pipes) as process:
         yield Emulator(next(line.strip() for line in process.stdout if line.startswith("http")), folder)
         process.stdin.close()
 

@@ -1,6 +1,9 @@
 """Who may import whom: feature_repo <- bentos <- training <- jobs, and what must stay out of each."""
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,3 +117,33 @@ def test_every_module_says_what_it_is():
     """Each module opens with a docstring."""
     files = [path for paths in FILES.values() for path in paths]
     assert [str(path) for path in files if not ast.get_docstring(ast.parse(path.read_text()))] == []
+
+
+def test_processes_of_the_embedded_profile_find_no_library_of_google():
+    """So every test that starts a step or a server shows that it needs none; on Google Cloud some are."""
+    ask = "import google.cloud.bigquery"
+    environment = {name: value for name, value in os.environ.items() if name != "ENDCAP_PROFILE"}
+    for profile, code in (({}, 1), ({"ENDCAP_PROFILE": "embedded"}, 1), ({"ENDCAP_PROFILE": "gcp"}, 0)):
+        run = [sys.executable, "-W", "ignore", "-c", ask]
+        done = subprocess.run(run, env=environment | profile, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert code == 0 or "under the embedded profile" in done.stderr
+
+
+def test_modules_that_speak_to_google_are_few_and_are_imported_late():
+    """Only in a function of a module that works without Google, and never in what computes or serves."""
+    speakers = {path for files in FILES.values() for path in files if "google" in imports(path)}
+    folders = {"feature_repo/bigquery", "jobs/google_cloud", "jobs/experiments", "jobs"}
+    assert {str(path.parent.relative_to(ROOT)) for path in speakers} <= folders
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in speakers}
+    of_google = {
+        path for path in FILES["jobs"] if path.parent.name == "google_cloud" and "cli" not in path.name
+    }
+    for path in {path for files in FILES.values() for path in files} - speakers - of_google:
+        at_once = {
+            f"{node.module}.{alias.name}" if is_module(f"{node.module}.{alias.name}") else node.module
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        assert not at_once & names, f"{path} imports what speaks to Google"

@@ -158,7 +158,7 @@ def test_every_query_of_the_day_filters_its_partitions(shops, bigquery):
 
 @pytest.fixture(scope="module")
 def planned(shops, bigquery):
-    """Questions by step of the day and of a cut, and what `endcap plan` said of the day."""
+    """Questions by step of the day and of a cut, what `endcap plan` said, and what was asked before it."""
     there = shops[1]
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (environment(there.settings) | there.variables).items():
@@ -168,18 +168,18 @@ def planned(shops, bigquery):
         words = [sys.executable, "-W", "ignore", "-m", "jobs.cli", "plan", "--profile", "gcp-emulated"]
         done = subprocess.run([*words, "--date", str(DAY)], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        return asked.of_day(DAY, None), asked.of_cut(49), done.stdout, bigquery.queries()[before:]
+        return asked.of_day(DAY, None), asked.of_cut(49), done.stdout, bigquery.queries()[:before]
 
 
-def test_what_is_planned_is_what_is_asked(shops, planned, bigquery):
+def test_what_is_planned_is_what_is_asked(shops, planned):
     """Tables, columns and times of the plan are those of the day, but for the training that was there before.
 
     Of a replaced day's rows nothing is planned: MERGE reads them.
     """
     dataset = shops[1].settings.dataset.split(".")[1]
-    day, _, _, dry = planned
-    asked = [query for query in bigquery.queries() if dataset in query and query not in dry]
-    told = {scan for query in asked if not query.startswith("MERGE") for scan in scans(query)}
+    day, _, _, before = planned
+    asked = [query for query in before if dataset in query and not query.startswith("MERGE")]
+    told = {scan for query in asked for scan in scans(query)}
     wanted = {
         scan for name, some in day.items() if name != "train" for one in some for scan in scans(one.query)
     }
