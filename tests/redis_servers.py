@@ -6,8 +6,10 @@ certificate whose authority is made here, as each server of Memorystore has one.
 
 import asyncio
 import ipaddress
+import re
 import ssl
 import threading
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -120,11 +122,18 @@ def tls_before(port, context):
         loop.close()
 
 
+def granted(user, password):
+    """The words that let a user in, with the rights that the document grants."""
+    text = (Path(__file__).resolve().parents[1] / "docs" / "memorystore.md").read_text()
+    rights = re.search(r"ACL SETUSER shop on '>PASSWORD' (.+)", text)[1].replace("'", "").split()
+    return "ACL", "SETUSER", user, "on", f">{password}", *rights
+
+
 @contextmanager
-def guarded(password, *, user, user_password, rights):
-    """Port of a server with a password, and with one user more, who has these rights."""
+def guarded(password, *, user, user_password):
+    """Port of a server with a password, and with one user more, who has the documented rights."""
     with ValkeyServer() as server, server.client() as client:
-        client.execute_command("ACL", "SETUSER", user, "on", f">{user_password}", *rights)
+        client.execute_command(*granted(user, user_password))
         client.config_set("requirepass", password)
         yield server.port
 
@@ -134,4 +143,6 @@ def clustered():
     """URL of a server in cluster mode that holds all slots, as a cluster of one shard does."""
     with ValkeyServer(config={"cluster-enabled": "yes"}) as server, server.client() as client:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
+        while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
+            time.sleep(0.02)
         yield f"redis://127.0.0.1:{server.port}/0"

@@ -33,17 +33,10 @@ PIECES = ("trout", "fish", "marlin")
 COUNTS = Layout("counts", (("n", "INT64"),))
 
 
-def rights():
-    """Of the service and the jobs, as the document grants them to one user."""
-    text = (ROOT / "docs" / "memorystore.md").read_text()
-    return re.search(r"ACL SETUSER shop on '>PASSWORD' (.+)", text)[1].replace("'", "").split()
-
-
 @pytest.fixture(scope="module")
 def port():
     """Port of a server with a password, and a user who may do what the document says."""
-    told = {"user": USER, "user_password": USER_PASSWORD, "rights": rights()}
-    with redis_servers.guarded(PASSWORD, **told) as port:
+    with redis_servers.guarded(PASSWORD, user=USER, user_password=USER_PASSWORD) as port:
         yield port
 
 
