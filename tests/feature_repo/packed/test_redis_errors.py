@@ -53,14 +53,14 @@ def url_of(port, who):
 
 
 def said(call, kind=PackedStoreError):
-    """What an error says; nowhere in it, nor in what Python prints of it, is a piece of a password."""
+    """What an error says; no piece of a password is in what Python prints of it and of its causes."""
     with pytest.raises(kind) as found:
         call()
-    printed = "".join(traceback.format_exception(found.value))
-    sources = [
-        line for line in printed.splitlines() if not line.startswith("    ")
-    ]  # but not the test's text
-    assert not [piece for piece in PIECES if any(piece in line for line in (*sources, repr(found.value)))]
+    told, text = traceback.TracebackException.from_exception(found.value), repr(found.value)
+    while told is not None:
+        text += "".join(told.format_exception_only())
+        told = told.__cause__ or (None if told.__suppress_context__ else told.__context__)
+    assert not [piece for piece in PIECES if piece in text]
     return str(found.value)
 
 
