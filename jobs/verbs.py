@@ -3,8 +3,9 @@
 import signal
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -140,6 +141,33 @@ def _interrupts() -> Iterator[list[int]]:
 def to_stderr(line: str) -> None:
     """Tell how far long work has come."""
     click.echo(line, err=True)
+
+
+@contextmanager
+def until_stopped() -> Iterator[Callable[[float], bool]]:
+    """Let an interrupt or SIGTERM end what goes on in rounds after its round; a second one ends it at once.
+
+    Gives a function that waits so many seconds, fewer when stopped, and says whether it is.
+    """
+    before: dict[int, Any] = {}
+
+    def stop(_signal: int, _frame: object) -> None:
+        while before:
+            signal.signal(*before.popitem())
+
+    def stopped(seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while before and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.1))
+        return not before
+
+    before.update({number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)})
+    for number in tuple(before):
+        signal.signal(number, stop)
+    try:
+        yield stopped
+    finally:
+        stop(0, None)
 
 
 def heed_termination() -> None:

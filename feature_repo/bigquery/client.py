@@ -1,6 +1,7 @@
 """BigQuery's client: of the dataset's project, with the machine's or the person's own credentials.
 
-Under the profile gcp-emulated it speaks to the emulator that BIGQUERY_EMULATOR_HOST names, with none.
+Under the profile gcp-emulated it speaks to the emulator that BIGQUERY_EMULATOR_HOST names, with none, and to
+the one at BIGQUERY_STORAGE_EMULATOR_HOST to stream rows.
 """
 
 import os
@@ -9,11 +10,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import google.auth
+import grpc
 from google.api_core.exceptions import GoogleAPIError, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 from google.cloud.bigquery.table import RowIterator
+from google.cloud.bigquery_storage_v1.services.big_query_write import BigQueryWriteClient
+from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
 
 from feature_repo.settings import Settings, SettingsError
 
@@ -44,6 +48,20 @@ def connected(settings: Settings) -> bigquery.Client:
             f" bq --location=EU mk --dataset {settings.dataset.replace('.', ':')}"
         ) from error
     return bigquery.Client(project, credentials(), location=location)
+
+
+def streaming(settings: Settings) -> BigQueryWriteClient:
+    """A client that streams rows into tables; `with` it, which closes its connection."""
+    prepare(settings)
+    if settings.profile != "gcp-emulated":
+        return BigQueryWriteClient(credentials=credentials())
+    host = os.environ.get("BIGQUERY_STORAGE_EMULATOR_HOST")
+    if not host:
+        raise SettingsError(
+            "BIGQUERY_STORAGE_EMULATOR_HOST is not set, and ENDCAP_PROFILE is gcp-emulated;"
+            " use HOST:PORT at which an emulator serves gRPC"
+        )
+    return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=grpc.insecure_channel(host)))
 
 
 def credentials() -> Any:
