@@ -96,23 +96,34 @@ class Hasty(socketserver.StreamRequestHandler):
 
     def handle(self):
         """Answer command by command."""
-        while b"HMGET" not in (said := self.connection.recv(4_096)):
+        while (said := self.connection.recv(4_096)) and b"HMGET" not in said:
             self.wfile.write(b"+OK\r\n" * said.count(b"*"))
         Hasty.asked += 1
         if Hasty.asked > 1:
             self.wfile.write(b"*1\r\n$-1\r\n")
 
 
-def test_a_call_whose_connection_is_cut_is_made_once_more():
-    """As by a failover: what is asked in that moment is answered, and not asked a third time."""
+@contextmanager
+def hasty():
+    """Port of such a server."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Hasty) as server:
+        server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        rows = RedisRows(f"redis://127.0.0.1:{server.server_address[1]}/0", "p", timeout_s=2.0)
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_call_whose_connection_is_cut_is_made_once_more():
+    """As by a failover: what is asked in that moment is answered, and not asked a third time."""
+    Hasty.asked = 0
+    with hasty() as port:
+        rows = RedisRows(f"redis://127.0.0.1:{port}/0", "p", timeout_s=2.0)
         assert rows.read("counts", ["7"]) == [None]
         rows.close()
-        server.shutdown()
-        thread.join()
     assert Hasty.asked == 2
 
 
