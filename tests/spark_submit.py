@@ -48,7 +48,7 @@ def spark_submit(folder, buckets, lake, state):
         args = [f"file://{state}" if word == lake else word for word in pyspark.args]
         command = [
             *(str(Path(sys.executable).with_name("spark-submit")), "--master", "local[2]", *conf),
-            *("--driver-java-options", "-XX:TieredStopAtLevel=1", "--py-files", files),
+            *("--driver-java-options", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC", "--py-files", files),
             *(str(folder / "blocked.py"), local(pyspark.main_python_file_uri), *args),
         ]
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

@@ -21,7 +21,8 @@ from feature_repo.item_text import TEXT_COLUMNS, item_texts
 from feature_repo.settings import Settings
 from jobs.batches import record_file
 from jobs.build_features import feature_tables, write_feature_table
-from jobs.build_on_spark import build_day
+from jobs.build_on_spark import build_whole
+from jobs.days.steps import DAY_STEPS
 from jobs.embed_items import VectorCache
 from jobs.embed_on_spark import embed_items
 from jobs.google_cloud.package_zip import Package
@@ -81,33 +82,39 @@ def local(spark, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def submitted(tmp_path_factory):
-    """The same shop with its bucket mounted, and what `endcap submit build-features` has said, twice."""
-    before, _ = shop_until(MIDNIGHT)
-    settings, folder = before.write(tmp_path_factory.mktemp("lake")), tmp_path_factory.mktemp("batch")
-    with dataproc_shop.cloud(settings.state) as server, pytest.MonkeyPatch.context() as patch:
+def lake(spark, tmp_path_factory):
+    """The same shop's lake, where the driver's own functions make all features in this process."""
+    before, today = shop_until(MIDNIGHT)
+    settings = before.write(tmp_path_factory.mktemp("lake"))
+    assert {name for name, _, _ in build_whole(lake_of(spark, settings))} == set(KEYS)
+    with_day(settings, today)
+    return settings
+
+
+@pytest.fixture(scope="module")
+def submitted(lake, tmp_path_factory):
+    """That shop with its bucket mounted, and what `endcap submit build-features` of the day said, twice."""
+    folder = tmp_path_factory.mktemp("batch")
+    with dataproc_shop.cloud(lake.state) as server, pytest.MonkeyPatch.context() as patch:
         patch.setattr(dataproc_shop.dataproc, "POLL_S", 0.2)
-        server.execute = spark_submit(folder, server.buckets, LAKE, settings.state)
-        told = submit("build-features")
+        server.execute = spark_submit(folder, server.buckets, LAKE, lake.state)
+        told = submit("build-features", "--date", str(MONDAY))
         assert told.exit_code == 0, told.output + (folder / "driver.log").read_text()
-        again = submit("build-features")
-    return settings, told.output, again.output
+        again = submit("build-features", "--date", str(MONDAY))
+    return lake, told.output, again.output
+
+
+@pytest.fixture(scope="module")
+def embedded(spark, lake):
+    """That shop after its items are embedded by Spark's workers."""
+    n_items = pq.read_table(lake.table("items")).num_rows
+    assert embed_items(lake_of(spark, lake)) == (n_items, n_items, n_items)
+    return lake
 
 
 def lake_of(spark, settings):
     """The lake that a state folder is."""
     return Lake(spark, f"file://{settings.state}")
-
-
-@pytest.fixture(scope="module")
-def day_done(spark, submitted):
-    """That shop after the same day and vectors, which the driver's functions made in this process."""
-    settings = submitted[0]
-    with_day(settings, shop_until(MIDNIGHT)[1])
-    lake = lake_of(spark, settings)
-    assert {name for name, _, _ in build_day(lake, MONDAY)} == set(KEYS)
-    assert embed_items(lake) == (pq.read_table(settings.table("items")).num_rows,) * 3
-    return settings
 
 
 def rows_of(settings, name, part):
@@ -122,18 +129,18 @@ def rows_of(settings, name, part):
 
 
 @pytest.mark.parametrize("name", KEYS)
-def test_a_submitted_build_has_the_local_rows(local, submitted, name):
-    """Every column of every row, whatever the cluster's parts and order."""
+def test_a_whole_build_has_the_local_rows(local, lake, name):
+    """Every column of every row, whatever the parts and their order."""
     expected = rows_of(local, name, "part")
-    found = rows_of(submitted[0], name, "part")[list(expected)]
+    found = rows_of(lake, name, "part")[list(expected)]
     same(found, expected, KEYS[name])
 
 
 @pytest.mark.parametrize("name", KEYS)
-def test_a_day_has_the_local_rows(local, day_done, name):
+def test_a_submitted_day_has_the_local_rows(local, submitted, name):
     """Though one goes on by Spark and the other by DuckDB: snapshots, histories, the week's promotions."""
     expected = rows_of(local, name, f"day-{MONDAY}")
-    found = rows_of(day_done, name, f"day-{MONDAY}")[list(expected)]
+    found = rows_of(submitted[0], name, f"day-{MONDAY}")[list(expected)]
     same(found, expected, KEYS[name])
 
 
@@ -148,19 +155,19 @@ def same(found, expected, key):
     assert_same_rows(found.drop(columns=lists), expected.drop(columns=lists), key)
 
 
-def test_histories_of_known_and_new_shoppers_go_on(day_done):
+def test_histories_of_known_and_new_shoppers_go_on(submitted):
     """A shopper of before has the items of before, a new one two baskets; a return is none."""
-    rows = rows_of(day_done, "user_history", f"day-{MONDAY}").groupby("user_id")
+    rows = rows_of(submitted[0], "user_history", f"day-{MONDAY}").groupby("user_id")
     assert {user: len(each) for user, each in rows} == {"ties": 1, "u01": 1, "fresh": 2}
     assert "i05" not in set(rows.get_group("fresh")["history_items"].iloc[-1])
     assert len(rows.get_group("ties")["history_items"].iloc[0]) > 3
 
 
-def test_vectors_are_the_local_ones(local, day_done):
+def test_vectors_are_the_local_ones(local, embedded):
     """Each item's cosine to its local vector is one, and so are its times."""
     found, expected = (
         pq.read_table(settings.feature_table("item_text")).to_pandas().set_index("item_id").sort_index()
-        for settings in (day_done, local)
+        for settings in (embedded, local)
     )
     assert found.index.equals(expected.index)
     cosines = (np.stack(found["text_embedding"]) * np.stack(expected["text_embedding"])).sum(axis=1)
@@ -168,12 +175,12 @@ def test_vectors_are_the_local_ones(local, day_done):
     assert found["event_timestamp"].tolist() == expected["event_timestamp"].tolist()
 
 
-def test_only_new_texts_are_encoded(spark, day_done):
+def test_only_new_texts_are_encoded(spark, embedded):
     """A second run encodes none, and the local step finds the same vectors by the same keys."""
-    items, _, encoded = embed_items(lake_of(spark, day_done))
+    items, _, encoded = embed_items(lake_of(spark, embedded))
     assert (items > 0, encoded) == (True, 0)
-    (cache,) = (day_done.state / "embeddings").iterdir()
-    table = pq.read_table(day_done.table("items"))
+    (cache,) = (embedded.state / "embeddings").iterdir()
+    table = pq.read_table(embedded.table("items"))
     assert (
         VectorCache(cache).missing(item_texts({name: table[name].to_pylist() for name in TEXT_COLUMNS})) == []
     )
@@ -182,10 +189,10 @@ def test_only_new_texts_are_encoded(spark, day_done):
 def test_the_step_is_done_for_the_pipeline(submitted):
     """The batch's record becomes the step's marker: rows by table, nothing to do; the same command, too."""
     settings, told, again = submitted
-    step = step_named("build-features")
-    pipeline = Pipeline(Settings(state=settings.state, reports=settings.state))
-    assert record_file(settings, "build-features", None).exists()
-    assert pipeline.reason_to_run(step, Choices()) is None
+    step = step_named("build-features", DAY_STEPS)
+    pipeline = Pipeline(Settings(state=settings.state, reports=settings.state), steps=DAY_STEPS)
+    assert record_file(settings, "build-features", MONDAY).exists()
+    assert pipeline.reason_to_run(step, Choices(day=MONDAY)) is None
     assert "user_stats: " in told
     assert again.splitlines()[-1].endswith("was done before")
 
