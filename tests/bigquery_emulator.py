@@ -1,4 +1,6 @@
-"""A BigQuery emulator in a process of its own: `python tests/bigquery_emulator.py` prints its URL and serves.
+"""A BigQuery emulator in a process of its own: `python tests/bigquery_emulator.py` prints where it serves.
+
+That is its URL, and HOST:PORT of what streams rows.
 
 bqemulator 1.1.1 runs queries in DuckDB after sqlglot has translated them; what it lacks of what we use is
 mended below. It ends with its standard input. Given a folder, it writes each query into a file of it, for
@@ -16,6 +18,7 @@ from bqemulator.api.routes import jobs, tables, upload
 from bqemulator.catalog.models import JobMeta
 from bqemulator.config import LogLevel, Settings
 from bqemulator.domain.errors import ResourceRef, resource_already_exists
+from bqemulator.grpc_api.write_servicer import BigQueryWriteHandler
 from bqemulator.scripting.interpreter import ScriptInterpreter
 from bqemulator.server import EmulatorServer
 from bqemulator.storage.engine import DuckDBEngine
@@ -82,6 +85,29 @@ exec_sql = ScriptInterpreter._exec_sql
 ScriptInterpreter._exec_sql = lambda self, sql: exec_sql(
     self, sql.replace("CREATE TEMP TABLE", "CREATE OR REPLACE TEMP TABLE")
 )
+# Streamed rows come in a thread of gRPC's; the database is the main thread's, and the last result in the way.
+flush_to_target = BigQueryWriteHandler._flush_to_target
+
+
+async def flush_alone(handler, stream, rows):
+    """`_flush_to_target` where and when nothing else is done."""
+    engine = handler._ctx.engine
+    async with engine.write_lock():
+        engine.execute("SELECT 1").fetchall()
+        flush_to_target(handler, stream, rows)
+
+
+def flush_or_not(handler, stream, rows):
+    """Wait for that; rows that do not come in have taken no offset."""
+    try:
+        asyncio.run_coroutine_threadsafe(flush_alone(handler, stream, rows), loops[0]).result()
+    except BaseException:
+        stream.next_offset -= rows.num_rows
+        stream.row_count -= rows.num_rows
+        raise
+
+
+loops, BigQueryWriteHandler._flush_to_target = [], flush_or_not
 FOLDER = Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else None
 numbers, execute_query_job = count(1), jobs.execute_query_job
 
@@ -98,10 +124,11 @@ jobs.execute_query_job = execute_noted
 
 async def main():
     """Serve until the standard input ends."""
+    loops.append(asyncio.get_running_loop())
     where = {"gcs_local_root": FOLDER} if FOLDER else {}
     server = EmulatorServer(Settings(rest_port=0, grpc_port=0, log_level=LogLevel.ERROR, **where))
     await server.start()
-    print(server.rest_url, flush=True)
+    print(server.rest_url, f"127.0.0.1:{server.grpc_port}", flush=True)
     await asyncio.to_thread(sys.stdin.read)
     await server.stop()
 

@@ -21,9 +21,10 @@ numbers = count(1)
 
 @dataclass(frozen=True)
 class Emulator:
-    """Where it answers, and the folder of queries and buckets."""
+    """Where it answers, where it takes streams of rows, and the folder of queries and buckets."""
 
     url: str
+    streams: str
     folder: Path
 
     def queries(self):
@@ -37,7 +38,7 @@ def bigquery(folder):
     command = [sys.executable, "-W", "ignore", str(EMULATOR), str(folder)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=os.environ | {"ENDCAP_PROFILE": "gcp-emulated"}, **pipes) as process:
-        yield Emulator(next(line.strip() for line in process.stdout if line.startswith("http")), folder)
+        yield Emulator(*next(line.split() for line in process.stdout if line.startswith("http")), folder)
         process.stdin.close()
 
 

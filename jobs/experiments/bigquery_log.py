@@ -10,12 +10,17 @@ its content. BigQuery takes an id once, so whoever comes again, after a crash or
 there is such a job, and looks how it ended. A load is all or nothing: one that failed has loaded nothing, and
 the next has the next number in its id. Who exports a log anew, as other parts, has to drop the tables first.
 
+`endcap export-logs --watch` loads what there is and then streams the rest (`bigquery_stream.py`): a table has
+load jobs up to a part, and a stream behind it, for good.
+
 The services of one shop may each load their log into one dataset; what their parts hold tells them apart.
 Request ids are random (uuid4), so no two are alike. Event ids are the clients' and have to be unlike in the
 whole shop: an event that two services were told is one event, and counts once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import cache
 from hashlib import blake2b
 from itertools import count
 from pathlib import Path
@@ -27,9 +32,10 @@ import pyarrow.parquet as pq
 from google.api_core.exceptions import Conflict, GoogleAPIError, NotFound
 from google.cloud import bigquery
 
-from feature_repo.bigquery.client import connected, credentials, told
+from feature_repo.bigquery.client import connected, credentials, streaming, told
 from feature_repo.bigquery.layouts import Layout
 from feature_repo.settings import Settings
+from jobs.experiments import bigquery_stream
 from jobs.experiments.log_rows import STAMP, TABLES
 from jobs.experiments.logs import logs_folder, parts
 
@@ -53,21 +59,36 @@ TYPES: Mapping[pa.DataType, str] = MappingProxyType(
 )
 
 
-def load(settings: Settings) -> int:
-    """Load the parts that are not in BigQuery yet; how many. BigQueryError where that fails."""
-    loaded = 0
-    with told(f"load the logs into {settings.dataset}"):
+def load(settings: Settings, *, stream: bool = False) -> int:
+    """Have the parts in BigQuery that are not yet; how many. BigQueryError where that fails.
+
+    By load jobs, and behind the last of these by a stream, once there was a call with `stream`.
+    """
+    moved = 0
+    with told(f"load the logs into {settings.dataset}"), ExitStack() as opened:
         client = connected(settings)
+        writer = cache(lambda: opened.enter_context(streaming(settings)))  # where rows are streamed at all
         for name in LAYOUTS:
             table = table_of(client, settings.dataset, name)
-            mark = mark_of(settings, table)
-            last = mark.read_text() if mark.is_file() else ""
-            for part in parts(logs_folder(settings) / name):
-                if part.name > last:
-                    load_once(client, part, table)
-                    write_mark(mark, part)
-                    loaded += 1
-    return loaded
+            mark, found = mark_of(settings, table), parts(logs_folder(settings) / name)
+            note = bigquery_stream.note_of(mark)
+            if not note.is_file():
+                moved += load_new(client, mark, table, found)
+                if stream:
+                    bigquery_stream.begin(writer(), note, table, last_loaded(mark))
+            elif found and found[-1].name > bigquery_stream.read_note(note).part:
+                moved += bigquery_stream.append_new(writer(), note, table, found)
+    return moved
+
+
+def load_new(client: bigquery.Client, mark: Path, table: bigquery.Table, found: Sequence[Path]) -> int:
+    """Load the parts behind the marked one, and mark each; how many."""
+    last = last_loaded(mark)
+    new = [part for part in found if part.name > last]
+    for part in new:
+        load_once(client, part, table)
+        write_mark(mark, part)
+    return len(new)
 
 
 def tables(settings: Settings) -> dict[str, Any] | None:
@@ -79,7 +100,8 @@ def tables(settings: Settings) -> dict[str, Any] | None:
 
     with told(f"read the logs in {settings.dataset}"):
         client = connected(settings)
-        if not client.get_table(f"{settings.dataset}.exposures").num_rows:
+        shown = client.get_table(f"{settings.dataset}.exposures")
+        if not shown.num_rows and not shown.streaming_buffer:  # rows count when they have left the buffer
             return None
         dataset = settings.dataset.split(".")[1]
         there = {table.table_id for table in client.list_tables(dataset)}
@@ -158,6 +180,11 @@ def mark_of(settings: Settings, table: bigquery.Table) -> Path:
     """File that names the last part that is in a table, which saves asking for all before it."""
     made = f"{table.created:%Y%m%dT%H%M%S.%f}"
     return logs_folder(settings) / "loaded" / f"{settings.dataset}.{table.table_id}.{made}"
+
+
+def last_loaded(mark: Path) -> str:
+    """The last part that a mark names, empty for none."""
+    return mark.read_text() if mark.is_file() else ""
 
 
 def write_mark(mark: Path, part: Path) -> None:

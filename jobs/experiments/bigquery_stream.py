@@ -163,7 +163,7 @@ def replaced(
 def finalized(writer: BigQueryWriteClient, stream: str) -> int | None:
     """End a stream; how many rows it has, None where BigQuery knows it no more."""
     try:
-        return int(writer.finalize_write_stream(name=stream, timeout=PATIENCE_S).row_count)
+        return int(writer.finalize_write_stream(name=stream, retry=None, timeout=PATIENCE_S).row_count)
     except (NotFound, FailedPrecondition, InvalidArgument):
         return None
 
@@ -172,7 +172,8 @@ def new_stream(writer: BigQueryWriteClient, table: bigquery.Table) -> str:
     """Name of a new stream to a table, whose rows can be read as soon as they are in."""
     parent = writer.table_path(table.project, table.dataset_id, table.table_id)
     kind = types.WriteStream(type_=types.WriteStream.Type.COMMITTED)
-    return str(writer.create_write_stream(parent=parent, write_stream=kind, timeout=PATIENCE_S).name)
+    made = writer.create_write_stream(parent=parent, write_stream=kind, retry=None, timeout=PATIENCE_S)
+    return str(made.name)
 
 
 def note_of(mark: Path) -> Path:

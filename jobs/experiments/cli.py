@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from feature_repo.settings import Settings
-from jobs.verbs import TASKS, Refused, heed_termination, to_stderr
+from jobs.verbs import TASKS, Refused, heed_termination, to_stderr, until_stopped
 
 
 @click.group()
@@ -137,16 +137,24 @@ def rollout(name: str, watch: int | None, stop: str | None) -> None:
 
 
 @click.command("export-logs")
-def export_logs() -> None:
+@click.option("--watch", type=click.IntRange(min=1), help="Go on with what is new every so many seconds.")
+def export_logs(watch: int | None) -> None:
     """Make tables of what the service has logged since the last time: answers, slots, events.
 
     \b
     Example:
       endcap export-logs
+      endcap export-logs --watch 5
     """
-    from jobs.experiments.logs import run
+    from jobs.experiments.logs import run, watched
 
-    click.echo(run(Settings.from_environment()))
+    settings = Settings.from_environment()
+    if watch is None:
+        click.echo(run(settings))
+        return
+    with until_stopped() as ended:
+        for result in watched(settings, watch, ended=ended, say=to_stderr):
+            click.echo(str(result))
 
 
 @click.command()

@@ -7,16 +7,18 @@
 
 A part is named by the rows of the log that it holds, written aside and renamed: a crash leaves no half of
 one, and the next call goes on behind the last whole batch. Calls take turns. Times are the shop's, UTC, in
-microseconds. Under the gcp profile the parts are then loaded into BigQuery (`bigquery_log.py`).
+microseconds. Under the gcp profile the parts are then loaded into BigQuery (`bigquery_log.py`) or, with
+--watch, streamed (`bigquery_stream.py`).
 
     endcap export-logs
+    endcap export-logs --watch 5
 """
 
 import fcntl
 import re
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -37,11 +39,37 @@ def logs_folder(settings: Settings) -> Path:
 
 
 def run(settings: Settings) -> Result:
-    """Write what the logs have and the tables have not.
+    """Write what the logs have and the tables have not."""
+    return exported(settings)[0]
+
+
+def watched(
+    settings: Settings, every_s: float, *, ended: Callable[[float], bool], say: Callable[[str], None]
+) -> Iterator[Result]:
+    """The rounds that moved something, one every so many seconds until `ended`, which waits as long, says so.
+
+    What goes wrong in a later round is said, and the next one goes on where it stopped.
+    """
+    result, moved = exported(settings, stream=True)
+    while True:
+        if moved:
+            yield result
+        if ended(every_s):
+            return
+        moved = 0
+        try:
+            result, moved = exported(settings, stream=True)
+        except (ValueError, RuntimeError, OSError) as error:
+            say(f"could not export: {error}")
+
+
+def exported(settings: Settings, *, stream: bool = False) -> tuple[Result, int]:
+    """What one round did, and how many rows and parts it moved; after one with `stream`, parts are streamed.
 
     Events first: the answers that they name were on the disk before them, and so are in the tables, too.
     """
     started, folder = time.perf_counter(), logs_folder(settings)
+    n_parts = 0
     with alone(folder):
         n_events = grow(settings.event_log, EVENT_ROWS, folder)
         n_exposures = grow(settings.exposure_log, EXPOSURE_ROWS, folder)
@@ -49,9 +77,10 @@ def run(settings: Settings) -> Result:
         if settings.in_bigquery:
             from jobs.experiments.bigquery_log import load
 
-            detail += f", parts loaded into BigQuery {load(settings):,}"
-    seconds = time.perf_counter() - started
-    return Result("export-logs", n_exposures + n_events, "new rows", folder, seconds, detail)
+            n_parts = load(settings, stream=stream)
+            detail += f", parts loaded into BigQuery {n_parts:,}"
+    n_rows, seconds = n_exposures + n_events, time.perf_counter() - started
+    return Result("export-logs", n_rows, "new rows", folder, seconds, detail), n_rows + n_parts
 
 
 @contextmanager

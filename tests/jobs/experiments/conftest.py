@@ -5,7 +5,8 @@ from emulated_cloud import empty_shop
 
 
 @pytest.fixture
-def shop(bigquery_url, monkeypatch, tmp_path):
-    """Its settings, with a dataset of its own, which Google's own client finds in the emulator."""
-    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery_url)
-    return empty_shop(bigquery_url, tmp_path)
+def shop(bigquery, monkeypatch, tmp_path):
+    """Its settings, with a dataset of its own, which Google's own clients find in the emulator."""
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery.url)
+    monkeypatch.setenv("BIGQUERY_STORAGE_EMULATOR_HOST", bigquery.streams)
+    return empty_shop(bigquery.url, tmp_path)
