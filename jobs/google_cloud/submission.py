@@ -6,9 +6,9 @@ A run has an id of its own: under way it is followed, done it is not done again,
 the next number of the same id is tried.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic, sleep
 
 from jobs.google_cloud import dataproc
 from jobs.google_cloud.dataproc import Runner, Seen
@@ -54,7 +54,7 @@ class Submission:
 
     def carried_out(self) -> Ended:
         """The run when it has ended well; CloudError with the reason where it has not."""
-        began = time.monotonic()
+        began = monotonic()
         run_id, seen = self._started()
         if seen is not None and seen.good:
             self.say(f"{run_id} was done before")
@@ -69,7 +69,7 @@ class Submission:
                 f"{run_id} has ended as {seen.state}: {seen.message.strip() or 'Dataproc does not say why'};"
                 f" its driver's output lies in {seen.output or 'Cloud Logging'}"
             )
-        return Ended(run_id, time.monotonic() - began, before=False)
+        return Ended(run_id, monotonic() - began, before=False)
 
     def _started(self) -> tuple[str, Seen | None]:
         """The id of the run that counts, and how it stood; a new one has been started."""
@@ -93,7 +93,7 @@ class Submission:
         """How a run has ended, with a line for each state it is in."""
         state, said = "", began
         while True:
-            seen, now = self.runner.seen(run_id), time.monotonic()
+            seen, now = self.runner.seen(run_id), monotonic()
             if seen is None:
                 raise CloudError(f"{run_id} is gone: somebody else has deleted it")
             if seen.state != state or now - said >= SAY_S:
@@ -106,7 +106,7 @@ class Submission:
                     f"{run_id} has not ended after {self.timeout_s:.0f} s, and goes on; run the same command"
                     f" again to follow it, or cancel it: {self.runner.how_to_cancel(run_id)}"
                 )
-            time.sleep(dataproc.POLL_S)
+            sleep(dataproc.POLL_S)
 
     def _interrupted(self, run_id: str) -> None:
         """Say that the run goes on; cancel it at a second interrupt soon after."""
@@ -115,7 +115,7 @@ class Submission:
             f" {self.runner.how_to_cancel(run_id)}"
         )
         try:
-            time.sleep(SECOND_THOUGHT_S)
+            sleep(SECOND_THOUGHT_S)
         except KeyboardInterrupt:
             self.runner.cancel(run_id)
             self.say(f"{run_id} is cancelled")

@@ -176,7 +176,7 @@ def test_a_lost_client_finds_its_batch_again(cloud, lost_by, monkeypatch):
         cloud.broken.clear()
     else:
         with monkeypatch.context() as patch:
-            patch.setattr(submission.time, "sleep", ended)
+            patch.setattr(submission, "sleep", ended)
             assert submit("build-features").exit_code == 143
     told = submit("build-features")
     assert (told.exit_code, len(cloud.batches)) == (0, 1)
@@ -212,7 +212,7 @@ def test_an_interrupt_leaves_the_batch_and_a_second_cancels_it(cloud, monkeypatc
             left[0] -= 1
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(submission.time, "sleep", sleep)
+    monkeypatch.setattr(submission, "sleep", sleep)
     told = submit("build-features")
     name = only(batch_ids(cloud))
     assert told.exit_code == 130
