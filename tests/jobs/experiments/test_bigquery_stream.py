@@ -164,6 +164,7 @@ def test_a_part_goes_on_where_it_broke_off(streamed, monkeypatch):
     append, calls = bigquery_stream.append, iter(range(99))
 
     def broken(*arguments):
+        assert arguments[2] >= 0
         if next(calls) % 3 == 2:
             raise GoogleAPIError("cut off")
         append(*arguments)
@@ -182,7 +183,9 @@ def test_a_part_goes_on_where_it_broke_off(streamed, monkeypatch):
 
 def test_a_stream_that_was_forgotten_is_replaced_where_that_is_safe(streamed):
     """Where nothing was on its way; else nobody knows whether it is there: that is said, and nothing sent."""
-    log(streamed, 20, 10)
+    log(streamed, 20, 5)
+    export(streamed)
+    log(streamed, 25, 5)
     forget_streams(streamed)
     export(streamed)
     assert_all_there(streamed)
@@ -348,9 +351,9 @@ def test_a_round_that_fails_is_said_and_the_next_one_goes_on(shop, monkeypatch):
     between = iter(
         [
             lambda: log(shop, 5, 3),
-            lambda: None,
             lambda: (log(shop, 8, 2), monkeypatch.setenv(host, "127.0.0.1:1")),
             lambda: monkeypatch.setenv(host, answers),
+            lambda: None,
         ]
     )
     answers = os.environ[host]
