@@ -2,6 +2,9 @@
 
 from collections import Counter
 
+from logged_shop import expected as logged
+from logged_shop import log_answers, log_events
+
 from feature_repo.bigquery.client import connected
 from feature_repo.settings import Settings
 from jobs.experiments import logs
@@ -35,3 +38,17 @@ def there(settings, name):
 def expected(name, rows):
     """The same of rows that were logged."""
     return Counter(str([row.get(column) for column in TABLES[name].names]) for row in rows)
+
+
+def log(settings, first, n):
+    """So many answers and events more."""
+    log_answers(settings, first, n)
+    log_events(settings, first, n)
+
+
+def assert_all_there(settings):
+    """Each row of the logs is in BigQuery, once."""
+    rows = logged(settings)
+    assert {name: there(settings, name) for name in TABLES} == {
+        name: expected(name, rows[name]) for name in TABLES
+    }
