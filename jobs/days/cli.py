@@ -34,16 +34,14 @@ class RefusedChallenger(Refused):
     exit_code = REFUSED
 
 
-def _daily(*, spark_elsewhere: bool = False) -> Any:
-    """The runner of days over this installation."""
-    from jobs.batches import SPARK_STEPS
+def _daily(elsewhere: tuple[str, ...] = ()) -> Any:
+    """The runner of days over this installation, whose steps in `elsewhere` a cluster does."""
     from jobs.days.daily import Daily
     from jobs.days.steps import DAY_STEPS
     from jobs.pipeline import Pipeline
     from jobs.source_days import changed_days
 
     heed_termination()
-    elsewhere = SPARK_STEPS if spark_elsewhere else ()
     pipeline = Pipeline(Settings.from_environment(), steps=DAY_STEPS, elsewhere=elsewhere)
     return Daily(pipeline, changed_days, say=click.echo, head=to_stderr)
 
@@ -56,17 +54,18 @@ def _daily(*, spark_elsewhere: bool = False) -> Any:
 @click.option("--until", help="Stop after this step.")
 @click.option("--again", help="Do this step, and what depends on it, even if it is done.")
 @click.option(
-    "--spark-elsewhere",
-    is_flag=True,
-    help="Take build-features and embed-items as done by Dataproc; fail where they are not.",
+    "--elsewhere",
+    type=click.Choice(["build-features", "embed-items"]),
+    multiple=True,
+    help="Take this step as done by Dataproc; fail where it is not.",
 )
 @click.option("--refusal-passes", is_flag=True, help="End with exit code 0 where the gate refuses, too.")
 def daily(
     day: date,
     until: str | None,
     again: str | None,
+    elsewhere: tuple[str, ...],
     *,
-    spark_elsewhere: bool,
     refusal_passes: bool,
     **choices: Any,
 ) -> None:
@@ -83,8 +82,7 @@ def daily(
     from jobs.steps import Choices
 
     try:
-        runner = _daily(spark_elsewhere=spark_elsewhere)
-        runner.day(Choices(day=day, **choices), until=until, again=again)
+        _daily(elsewhere).day(Choices(day=day, **choices), until=until, again=again)
     except RefusedError as error:
         if refusal_passes:  # for what knows only success and failure, and would try again
             click.echo(f"{error}; the champion goes on serving")

@@ -1,4 +1,4 @@
-"""The DAG of a day for Composer: Spark steps as Dataproc batches, the other steps as runs of a Cloud Run job.
+"""The DAG of a day for Composer: Spark steps as Dataproc batches, others as runs of a Cloud Run job.
 
 In: the table of steps, the shop's time zone, where it runs, and the batches. Out: the text of a file that
 imports nothing of ours. The Cloud Run job's image has `endcap` as its entry point, and the bucket mounted as
@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from jobs.batches import SPARK_STEPS
 from jobs.days.airflow import DEFAULT_HOURS, rows_of
 from jobs.days.steps import LAST_OF_DATA
 from jobs.google_cloud.spark_runs import SparkRun, Where
@@ -108,11 +107,13 @@ def dag_text(
     runs: Sequence[SparkRun],
     choices: Sequence[str] = (),
 ) -> str:
-    """The file; `first` is the local day of the first run, `choices` are words for `endcap daily`."""
+    """The file; `first` is the local day of the first run, `choices` are words for `endcap daily`.
+
+    Steps in `runs` are batches, all others runs of the job.
+    """
     batches: Mapping[str, Any] = {run.step: run.batch() for run in runs}
-    if missing := set(SPARK_STEPS) - set(batches):
-        raise ValueError(f"Received no batch for {', '.join(sorted(missing))}; give one for each Spark step")
-    words = ["daily", *choices, "--spark-elsewhere", "--refusal-passes"]
+    elsewhere = [word for step in batches for word in ("--elsewhere", step)]
+    words = ["daily", *choices, *elsewhere, "--refusal-passes"]
     return TEXT.format(
         schedule=schedule,
         schedule_text=json.dumps(schedule),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import date
+from typing import Any
 from typing import TYPE_CHECKING
 
 import click
@@ -20,7 +21,11 @@ OPTIONS = (
     click.option("--bucket", help="On Composer: gs://... of the state folder; ENDCAP_BUCKET if not given."),
     click.option("--service-account", default="", help="On Composer: that batches run as."),
     click.option("--subnet", default="", help="On Composer: of the batches."),
-    click.option("--image", default="", help="On Composer: of the workers that embed."),
+    click.option(
+        "--image",
+        default="",
+        help="On Composer: of the workers that embed, with torch and BERT; without it the job embeds.",
+    ),
     click.option("--gpu", is_flag=True, help="On Composer: embed on GPUs."),
     click.option("--property", "properties", multiple=True, help="On Composer: one of Spark's, NAME=VALUE."),
 )
@@ -62,13 +67,12 @@ def composer_text(
         raise click.UsageError("give --project and --region, in which Composer is to run the days")
     root, where = lake_of(settings, bucket), Where(project, region)
     code, told = code_at(root, Package.made()), properties_of(properties)
-    build = SparkRun(
-        "build-features", root, code, service_account=service_account, subnet=subnet, properties=told
-    )
-    embed = SparkRun(
-        "embed-items", root, code, service_account=service_account, subnet=subnet, properties=told,
-        image=image, gpu=gpu,
-    )  # fmt: skip
+    batch: dict[str, Any] = {"service_account": service_account, "subnet": subnet, "properties": told}
+    runs = [SparkRun("build-features", root, code, **batch)]
+    if image:  # the job's image has torch and BERT, Dataproc's has not
+        runs.append(SparkRun("embed-items", root, code, image=image, gpu=gpu, **batch))
+    elif gpu:
+        raise click.UsageError("give --image with torch and BERT for the workers that embed on GPUs")
     click.echo(
         f"the DAG runs {code.zip_uri}; bring it there: endcap submit code --project {project}", err=True
     )
@@ -79,6 +83,6 @@ def composer_text(
         schedule=schedule,
         where=where,
         job=job,
-        runs=(build, embed),
+        runs=runs,
         choices=choices,
     )

@@ -156,7 +156,7 @@ def test_runs_are_verbs_that_endcap_takes(tasks):
             if name != "monitor":
                 assert made.params["until"] == name
                 assert made.params["source"] == "synthetic"
-                assert made.params["spark_elsewhere"]
+                assert made.params["elsewhere"] == tuple(SPARK)
                 assert made.params["refusal_passes"]
             assert task.options["job_name"] == "endcap"
 
@@ -181,10 +181,13 @@ def test_a_day_is_monitored_whatever_becomes_of_its_challenger(tasks):
     assert (tasks["monitor"].after, tasks["monitor"].options["depends_on_past"]) == ([], False)
 
 
-def test_each_spark_step_has_a_batch():
-    """A DAG without a batch for a Spark step is not made."""
-    with pytest.raises(ValueError, match="Received no batch for embed-items"):
-        dag_text(DAY_STEPS, where=Where("my-shop", "europe-west4"), job="endcap", runs=RUNS[:1], **NEW_YORK)
+def test_a_step_without_a_batch_is_a_run_of_the_job():
+    """Then `endcap daily` is told of the other one alone."""
+    where = Where("my-shop", "europe-west4")
+    tasks, _ = executed(dag_text(DAY_STEPS, where=where, job="endcap", runs=RUNS[:1], **NEW_YORK))
+    assert [name for name, task in tasks.items() if isinstance(task, BatchTask)] == SPARK[:1]
+    made = endcap.commands["daily"].make_context("daily", args_of(tasks["embed-items"])[1:])
+    assert (made.params["until"], made.params["elsewhere"]) == ("embed-items", ("build-features",))
 
 
 @pytest.fixture
@@ -215,8 +218,9 @@ def test_the_verb_writes_the_file(call, tmp_path):
 
 
 def test_what_is_missing_is_told(call, monkeypatch):
-    """Without a bucket, or under the embedded profile, there is no DAG for Composer."""
+    """Without a bucket, an image for GPUs, or the gcp profile, there is no DAG for Composer."""
     assert "give --bucket gs://BUCKET/FOLDER, or set ENDCAP_BUCKET" in call().output
+    assert "give --image with torch and BERT" in call("--bucket", ROOT, "--gpu").output
     monkeypatch.setenv("ENDCAP_PROFILE", "embedded")
     told = call("--bucket", ROOT)
     assert (told.exit_code, "set ENDCAP_PROFILE=gcp" in told.output) == (2, True)

@@ -95,7 +95,7 @@ def test_a_refusal_may_pass_and_releases_nothing(tmp_path, monkeypatch, words, c
     shop.day(Choices(day=FIRST))
     before = (state_of(shop) / "current").read_text()
     (state_of(shop) / "source" / f"{SECOND}.txt").write_text("1000")
-    monkeypatch.setattr(cli, "_daily", lambda **_: shop)
+    monkeypatch.setattr(cli, "_daily", lambda _: shop)
     for until in ("gate", "switch"):
         told = CliRunner().invoke(endcap, ["daily", "--date", str(SECOND), "--until", until, *words])
         assert told.exit_code == code, told.output
