@@ -27,6 +27,7 @@ NOT_WHILE_SERVING = {
 SPARK_JOBS = [
     *(ROOT / "jobs").glob("build_features.py"),
     *(ROOT / "jobs").glob("spark*.py"),
+    *(ROOT / "jobs").glob("build_on_spark.py"),
     *(ROOT / "jobs" / "features").rglob("*.py"),
 ]
 NOT_IN_SPARK_JOBS = {

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import date
-from typing import Any
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -57,6 +56,7 @@ def composer_text(
     properties: tuple[str, ...],
 ) -> str:
     """The file; its batches run the code as it is here, which `endcap submit code` brings to the bucket."""
+    from jobs.days.airflow import DEFAULT_HOURS
     from jobs.days.composer import dag_text
     from jobs.google_cloud.code_upload import code_at
     from jobs.google_cloud.package_zip import Package
@@ -68,6 +68,7 @@ def composer_text(
     root, where = lake_of(settings, bucket), Where(project, region)
     code, told = code_at(root, Package.made()), properties_of(properties)
     batch: dict[str, Any] = {"service_account": service_account, "subnet": subnet, "properties": told}
+    batch["ttl_s"] = DEFAULT_HOURS * 3_600  # as Airflow gives it up: no two at a time
     runs = [SparkRun("build-features", root, code, **batch)]
     if image:  # the job's image has torch and BERT, Dataproc's has not
         runs.append(SparkRun("embed-items", root, code, image=image, gpu=gpu, **batch))

@@ -85,15 +85,15 @@ STAND_INS = {
 }
 
 
-def executed(text):
+def executed(text, stand_ins=STAND_INS):
     """Tasks by name of a DAG file, which is run with stand-ins, and the DAG."""
-    parts = [name.split(".") for name in STAND_INS]
+    parts = [name.split(".") for name in stand_ins]
     names = {".".join(part[: end + 1]) for part in parts for end in range(len(part))}
     before = {name: sys.modules.get(name) for name in names}
     MADE.clear()
     try:
         sys.modules.update({name: ModuleType(name) for name in names})
-        for name, members in STAND_INS.items():
+        for name, members in stand_ins.items():
             vars(sys.modules[name]).update(members)
         found = {}
         exec(compile(text, "endcap_daily.py", "exec"), found)
@@ -144,6 +144,13 @@ def test_tasks_are_the_steps_in_their_order(tasks, text):
     plain = re.findall(r'^    \("[\w-]+", \d, \d\),$', plain_text(DAY_STEPS, **NEW_YORK), re.MULTILINE)
     assert re.findall(r'^    \("[\w-]+", \d, \d\),$', text, re.MULTILINE) == plain
     assert tasks["ingest"].options["retries"] == 2
+
+
+def test_composer_may_have_airflow_2(text):
+    """There is no airflow.sdk there, and a DAG is Airflow's own."""
+    older = {name: members for name, members in STAND_INS.items() if name != "airflow.sdk"}
+    tasks, dag = executed(text, {**older, "airflow": {"DAG": Dag}})
+    assert (len(tasks), dag.name) == (len(DAY_STEPS) + 1, "endcap_daily")
 
 
 def test_runs_are_verbs_that_endcap_takes(tasks):
@@ -213,6 +220,8 @@ def test_the_verb_writes_the_file(call, tmp_path):
     assert tasks["ingest"].options["job_name"] == "days"
     embed, build = (Batch(rendered(tasks[name].options["batch"])) for name in reversed(SPARK))
     assert embed.runtime_config.container_image == "r/p/spark:1"
+    ends = build.environment_config.execution_config.ttl
+    assert ends == tasks["build-features"].options["execution_timeout"]  # else two tries would run at a time
     assert embed.runtime_config.properties["spark.dataproc.executor.resource.accelerator.type"] == "l4"
     assert (build.runtime_config.container_image, dict(build.runtime_config.properties)) == ("", {})
 
