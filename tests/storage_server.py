@@ -1,11 +1,11 @@
-"""A server that speaks as much of Cloud Storage as an upload needs: is there an object, and a new one."""
+"""A server that speaks as much of Cloud Storage as an upload needs that must not replace anything."""
 
 import json
 import re
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 
 class Buckets:
@@ -13,15 +13,6 @@ class Buckets:
 
     def __init__(self):
         self.objects, self.uploads, self.refuse = {}, [], None
-
-    def look(self, bucket, name):
-        """Status and body of a look at an object."""
-        uri = f"gs://{bucket}/{name}"
-        return (
-            (200, {"name": name, "bucket": bucket})
-            if uri in self.objects
-            else (404, error(404, "No such object"))
-        )
 
     def upload(self, bucket, query, kind, body):
         """Status and body of a multipart upload, which must not replace anything."""
@@ -60,10 +51,6 @@ def serving():
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
-
-        def do_GET(self):
-            bucket, name = re.fullmatch(r"/storage/v1/b/([^/]+)/o/([^/]+)", urlsplit(self.path).path).groups()
-            self.answer(*buckets.look(bucket, unquote(name)))
 
         def do_POST(self):
             where = urlsplit(self.path)

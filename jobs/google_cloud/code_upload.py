@@ -1,6 +1,7 @@
 """Bring the code that a Spark cluster runs into the lake's bucket, if it is not there yet.
 
-Its name tells its content, so what is there is right, and two that upload at a time upload the same.
+Its name tells its content, so what is there is right, and an upload is made on condition that there is
+nothing: two that upload at a time upload the same.
 STORAGE_EMULATOR_HOST names a server to use instead of Google's, as for all of Google's clients.
 """
 
@@ -36,10 +37,8 @@ def _brought(blob: Any, content: bytes) -> bool:
     """Whether a file was not there, and is now."""
     from google.api_core.exceptions import PreconditionFailed
 
-    if blob.exists(timeout=UPLOAD_S):
-        return False
     try:
         blob.upload_from_string(content, if_generation_match=0, timeout=UPLOAD_S)
     except PreconditionFailed:
-        return False  # somebody else was quicker
+        return False
     return True
