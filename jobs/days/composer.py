@@ -24,7 +24,7 @@ TEXT = '''"""A day of the shop on Google Cloud, from its rows to the release tha
 Made by `endcap airflow-dag --on composer`: make it anew where a step was added, the code or the schedule is
 another, and change nothing here. A run at {schedule} ({timezone}) does the local day that ended before it. A
 day follows the one before, so a run waits for that, and days that were missed are caught up in order. Where
-the gate refuses a challenger the tasks that would release it do nothing, and succeed: `endcap status` tells.
+the gate refuses a challenger the tasks that would release it do nothing, and succeed: the log of gate tells.
 Alert on failed tasks, the monitor's too, which fails where the day's rows, features or answers are not in
 order.
 """

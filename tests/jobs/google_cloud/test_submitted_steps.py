@@ -14,16 +14,20 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from dataproc_shop import LAKE, submit
-from feature_rows import assert_same_rows, line, nasty_shop
+from feature_rows import CALENDAR, assert_same_rows, line, nasty_shop
 from spark_submit import BLOCKED, spark_submit
 
 from feature_repo.item_text import TEXT_COLUMNS, item_texts
 from feature_repo.settings import Settings
+from jobs import text_encoder
 from jobs.batches import record_file
+from jobs.build_day_features import part_of, snapshots, write_histories, write_part
 from jobs.build_features import feature_tables, write_feature_table
 from jobs.build_on_spark import build_whole
+from jobs.day_engine import SparkEngine
 from jobs.days.steps import DAY_STEPS
 from jobs.embed_items import VectorCache
+from jobs.embed_items import run as embed_locally
 from jobs.embed_on_spark import embed_items
 from jobs.google_cloud.package_zip import Package
 from jobs.lake import Lake
@@ -37,18 +41,6 @@ MIDNIGHT = datetime(2018, 4, 23, 4, tzinfo=UTC)  # of New York
 NOON = datetime(2018, 4, 23, 16, tzinfo=UTC)
 KEYS = {"user_stats": "user_id", "item_stats": "item_id", "user_history": "user_id",
         "item_coming_promotions": "item_id"}  # fmt: skip
-# The local steps of a day, in a process of their own: a day's features by DuckDB, vectors without bfloat16.
-LOCALLY = """
-import sys
-from datetime import date
-from pathlib import Path
-from feature_repo.settings import Settings
-from jobs import build_day_features, embed_items, text_encoder
-text_encoder.has_native_bfloat16 = lambda: False
-settings = Settings(state=Path(sys.argv[1]), reports=Path(sys.argv[1]), threads=2)
-build_day_features.run(settings, date.fromisoformat(sys.argv[2]))
-embed_items.run(settings)
-"""
 
 
 def shop_until(end):
@@ -73,11 +65,16 @@ def with_day(settings, today):
 def local(spark, tmp_path_factory):
     """The shop whose steps are done locally: all features, then those of a day, and vectors."""
     before, today = shop_until(MIDNIGHT)
-    settings = before.write(tmp_path_factory.mktemp("local"))
+    settings, now = before.write(tmp_path_factory.mktemp("local")), datetime.now(UTC)
     for name, rows in feature_tables(spark, settings).items():
-        write_feature_table(rows(), settings.feature_table(name), datetime.now(UTC), 1)
+        write_feature_table(rows(), settings.feature_table(name), now, 1)
     with_day(settings, today)
-    subprocess.run([sys.executable, "-c", LOCALLY, str(settings.state), str(MONDAY)], check=True, cwd=ROOT)
+    for name, rows in snapshots(spark, settings, CALENDAR, MONDAY).items():
+        write_part(SparkEngine(spark), rows, part_of(settings, name, MONDAY), now)
+    write_histories(settings, CALENDAR, MONDAY, now)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_encoder, "has_native_bfloat16", lambda: False)
+        embed_locally(settings)
     return settings
 
 
@@ -138,7 +135,7 @@ def test_a_whole_build_has_the_local_rows(local, lake, name):
 
 @pytest.mark.parametrize("name", KEYS)
 def test_a_submitted_day_has_the_local_rows(local, submitted, name):
-    """Though one goes on by Spark and the other by DuckDB: snapshots, histories, the week's promotions."""
+    """Snapshots, the week's promotions, and histories, which locally go on by DuckDB and here by Spark."""
     expected = rows_of(local, name, f"day-{MONDAY}")
     found = rows_of(submitted[0], name, f"day-{MONDAY}")[list(expected)]
     same(found, expected, KEYS[name])
