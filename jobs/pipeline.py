@@ -129,12 +129,23 @@ class Pipeline:
     def taken_over(self, step: Step, choices: Choices) -> Marker:
         """The marker of a step that a cluster has done; NotDoneElsewhereError where none has."""
         remove_marker(self.settings, step.marker(choices))
-        steps = steps_here(self.settings, self.steps)
-        before = [each for each in steps[: steps.index(step)] if each.name not in SPARK_STEPS]
-        markers = filter(None, (self.marker_of(each, choices) for each in before))
-        since = max((datetime.fromisoformat(marker.finished_at) for marker in markers), default=None)
+        times = (datetime.fromisoformat(marker.finished_at) for marker in self.read_by(step, choices))
+        since = max(times, default=None)
         result = done_elsewhere(self.settings, step.name, choices.day, since)
         return self._write(step, choices, self._parts(step, choices), result)
+
+    def read_by(self, step: Step, choices: Choices) -> tuple[Marker, ...]:
+        """Markers of what a Spark step reads: other steps before it, and its own of the day before."""
+        steps = steps_here(self.settings, self.steps)
+        before = [each for each in steps[: steps.index(step)] if each.name not in SPARK_STEPS]
+        found = [self.marker_of(each, choices) for each in before]
+        return tuple(filter(None, [*found, self._yesterday(step, choices)]))
+
+    def _yesterday(self, step: Step, choices: Choices) -> Marker | None:
+        """The marker of the day before of a step that goes on from it."""
+        if not (step.daily and choices.day):
+            return None
+        return self.marker_of(step, replace(choices, day=day_before(choices.day)))
 
     def _run_step(self, step: Step, choices: Choices, lock: int) -> Marker:
         """Run one step in a child and write its marker; StepFailedError without a marker if it fails."""
@@ -182,8 +193,7 @@ class Pipeline:
         named = {each.name: each for each in steps_here(self.settings, self.steps) if each.name in step.after}
         before = {f"step {name}": self.marker_of(each, choices) for name, each in named.items()}
         if step.daily and choices.day:
-            yesterday = replace(choices, day=day_before(choices.day))
-            before["step of the day before"] = self.marker_of(step, yesterday)
+            before["step of the day before"] = self._yesterday(step, choices)
         server = step.server(self.settings)
         return {
             "arguments": " ".join(options(step.arguments(self.settings, choices))),

@@ -60,9 +60,11 @@ class Here:
             yield
 
     def _rows(self) -> str:
-        """The run of the step that wrote the rows, where that can be seen."""
-        marker = self._pipeline.marker_of(step_named("ingest", self._steps), self._choices)
-        return marker.run if marker and self.mounted else ""
+        """The runs of the steps that wrote what it reads, where they can be seen."""
+        if not self.mounted:
+            return ""
+        step = step_named(self.step, self._steps)
+        return " ".join(marker.run for marker in self._pipeline.read_by(step, self._choices))
 
     def _begun(self) -> None:
         """What is there of the step counts no longer."""

@@ -13,7 +13,7 @@ from jobs.batches import NotDoneElsewhereError, record_file
 from jobs.cli import endcap
 from jobs.days import cli
 from jobs.google_cloud.package_zip import Package
-from jobs.steps import Choices
+from jobs.steps import Choices, step_named
 
 pytestmark = pytest.mark.gcp
 FIRST, SECOND = (fake_days.BASE + timedelta(days=n) for n in (1, 2))
@@ -67,6 +67,20 @@ def test_a_batch_begun_before_the_rows_were_there_does_not_count(shop):
     built(shop, FIRST, 11, began=datetime.now(UTC) - timedelta(minutes=1))
     with pytest.raises(NotDoneElsewhereError, match=r"before the rows that it reads were there.*--again"):
         shop.day(Choices(day=FIRST))
+
+
+def test_a_batch_begun_before_the_day_before_was_done_anew_does_not_count(shop):
+    """Its rows go on from the features of that day."""
+    shop.day(Choices(day=FIRST), until="ingest")
+    built(shop, FIRST, 11)
+    shop.day(Choices(day=FIRST))
+    shop.day(Choices(day=SECOND), until="ingest")
+    built(shop, SECOND, 13)
+    built(shop, FIRST, 12)
+    steps = shop.pipeline.steps
+    shop.pipeline.taken_over(step_named("build-features", steps), Choices(day=FIRST))
+    with pytest.raises(NotDoneElsewhereError, match="before the rows that it reads were there"):
+        shop.day(Choices(day=SECOND))
 
 
 def test_a_batch_of_other_code_does_not_count(shop):

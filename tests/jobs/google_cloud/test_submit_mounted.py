@@ -61,3 +61,13 @@ def test_other_rows_are_another_run(mounted):
         write_marker(settings, "ingest", marker)
         submit("build-features")
     assert len(set(batch_ids(cloud))) == 2
+
+
+def test_a_day_that_was_done_anew_makes_the_next_another_run(mounted):
+    """A day's features go on from those of the day before."""
+    settings, cloud = mounted
+    for run in ("first", "second"):
+        marker = Marker(run, "2024-01-01T00:00:00+00:00", {}, Result("build-features", 1, "rows", ""), 0)
+        write_marker(settings, "2024-01-08/build-features", marker)
+        submit("build-features", "--date", "2024-01-09")
+    assert len({name.removesuffix("-1") for name in batch_ids(cloud)}) == 2
