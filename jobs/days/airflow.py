@@ -8,6 +8,7 @@ ours: Airflow has an environment of its own, in which `endcap` need only be a co
 """
 
 import json
+import shlex
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -75,9 +76,12 @@ with DAG(
 
 
 def dag_text(
-    steps: Sequence[Step], *, timezone: str, first: date, schedule: str, command: str = "endcap"
+    steps: Sequence[Step], *, timezone: str, first: date, schedule: str, choices: Sequence[str] = ()
 ) -> str:
-    """The file; `first` is the local day of the first run, which does the day before it."""
+    """The file; `first` is the local day of the first run, which does the day before it.
+
+    `choices` are words for `endcap daily`.
+    """
     return TEXT.format(
         schedule=schedule,
         schedule_text=json.dumps(schedule),
@@ -85,8 +89,8 @@ def dag_text(
         timezone_text=json.dumps(timezone),
         steps=rows_of(steps),
         first=f"{first.year}, {first.month}, {first.day}",
-        command=f"{command} daily",
-        monitor=f"{command} monitor",
+        command=shlex.join(["endcap", "daily", *choices]),
+        monitor="endcap monitor",
         last_of_data=json.dumps(LAST_OF_DATA),
         hours=DEFAULT_HOURS,
         refused=REFUSED,

@@ -2,7 +2,6 @@
 
 # ruff: noqa: D301 - click reads the backspace character in a help text as "keep these lines as they are"
 
-import shlex
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -155,12 +154,10 @@ def airflow_dag(
     steps = steps_here(settings, DAY_STEPS)
     timezone = ShopCalendar.load(settings.shop_calendar).timezone
     day = last_day(settings) + timedelta(days=2)
-    words = ["--source", source, *(["--scale", str(scale)] if scale else [])]
-    if on == "composer":
-        text = composer_text(settings, steps, timezone, day, schedule, words, **cloud)
-    else:
-        command = " ".join(["endcap", "daily", *map(shlex.quote, words)])
-        text = dag_text(steps, timezone=timezone, first=day, schedule=schedule, command=command)
+    choices = ["--source", source, *(["--scale", str(scale)] if scale else [])]
+    dag: dict[str, Any] = {"timezone": timezone, "first": day, "schedule": schedule, "choices": choices}
+    on_composer = on == "composer"
+    text = composer_text(settings, steps, dag=dag, **cloud) if on_composer else dag_text(steps, **dag)
     if out is None:
         click.echo(text, nl=False)
         return

@@ -1,7 +1,6 @@
 """The options of `endcap airflow-dag --on composer`, and what becomes of them."""
 
-from collections.abc import Callable, Sequence
-from datetime import date
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +9,7 @@ from feature_repo.settings import Settings
 from jobs.google_cloud.dataproc_cli import lake_of
 
 if TYPE_CHECKING:
+    from jobs.google_cloud.spark_runs import SparkRun
     from jobs.steps import Step
 
 Command = Callable[..., None]
@@ -39,51 +39,44 @@ def composer_options(command: Command) -> Command:
 
 def composer_text(
     settings: Settings,
-    steps: "Sequence[Step]",
-    timezone: str,
-    first: date,
-    schedule: str,
-    choices: Sequence[str],
+    steps: Sequence["Step"],
     *,
     project: str | None,
     region: str | None,
     job: str,
     bucket: str | None,
-    service_account: str,
-    subnet: str,
-    image: str,
-    gpu: bool,
-    properties: tuple[str, ...],
+    dag: Mapping[str, Any],
+    **batch: Any,
 ) -> str:
-    """The file; its batches run the code as it is here, which `endcap submit code` brings to the bucket."""
-    from jobs.days.airflow import DEFAULT_HOURS
+    """The file; its batches run the code as it is here, which `endcap submit code` brings to the bucket.
+
+    `dag` has what any DAG is told, the time zone and such; `batch` what batches are.
+    """
     from jobs.days.composer import dag_text
-    from jobs.google_cloud.code_upload import code_at
-    from jobs.google_cloud.package_zip import Package
-    from jobs.google_cloud.spark_runs import SparkRun, Where
-    from jobs.google_cloud.spark_runs import properties as properties_of
+    from jobs.google_cloud.spark_runs import Where
 
     if project is None or region is None:
         raise click.UsageError("give --project and --region, in which Composer is to run the days")
-    root, where = lake_of(settings, bucket), Where(project, region)
-    code, told = code_at(root, Package.made()), properties_of(properties)
-    batch: dict[str, Any] = {"service_account": service_account, "subnet": subnet, "properties": told}
-    batch["ttl_s"] = DEFAULT_HOURS * 3_600  # as Airflow gives it up: no two at a time
-    runs = [SparkRun("build-features", root, code, **batch)]
+    runs = batches(lake_of(settings, bucket), **batch)
+    code = runs[0].code.zip_uri
+    click.echo(f"the DAG runs {code}; bring it there: endcap submit code --project {project}", err=True)
+    return dag_text(steps, where=Where(project, region), job=job, runs=runs, **dag)
+
+
+def batches(
+    root: str, *, image: str, gpu: bool, properties: tuple[str, ...], **more: str
+) -> list["SparkRun"]:
+    """The steps that are batches, each of which ends itself when Airflow gives it up: no two at a time."""
+    from jobs.days.airflow import DEFAULT_HOURS
+    from jobs.google_cloud import spark_runs
+    from jobs.google_cloud.code_upload import code_at
+    from jobs.google_cloud.package_zip import Package
+
+    code, told = code_at(root, Package.made()), spark_runs.properties(properties)
+    alike: dict[str, Any] = {"properties": told, "ttl_s": DEFAULT_HOURS * 3_600, **more}
+    runs = [spark_runs.SparkRun("build-features", root, code, **alike)]
     if image:  # the job's image has torch and BERT, Dataproc's has not
-        runs.append(SparkRun("embed-items", root, code, image=image, gpu=gpu, **batch))
+        runs.append(spark_runs.SparkRun("embed-items", root, code, image=image, gpu=gpu, **alike))
     elif gpu:
         raise click.UsageError("give --image with torch and BERT for the workers that embed on GPUs")
-    click.echo(
-        f"the DAG runs {code.zip_uri}; bring it there: endcap submit code --project {project}", err=True
-    )
-    return dag_text(
-        steps,
-        timezone=timezone,
-        first=first,
-        schedule=schedule,
-        where=where,
-        job=job,
-        runs=runs,
-        choices=choices,
-    )
+    return runs

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from feature_rows import nasty_shop
 
 from jobs.cli import endcap
 from jobs.days.airflow import dag_text, write
@@ -127,3 +130,22 @@ def test_the_same_table_makes_the_same_file_and_another_another(text):
     assert dag_text((*DAY_STEPS, *renamed), **NEW_YORK) != text
     compile(text, "endcap_daily.py", "exec")
     assert "jobs" not in text
+
+
+def test_the_verbs_file_calls_verbs_with_its_choices(tmp_path, monkeypatch):
+    """`endcap airflow-dag --source ...`: days are taken in from there, and the monitor is not told of it."""
+    settings = nasty_shop().write(tmp_path)
+    (settings.state / "tables" / "ingest.json").write_text('{"until": "2024-03-08"}')
+    monkeypatch.setenv("ENDCAP_STATE", str(settings.state))
+    told = CliRunner().invoke(endcap, ["airflow-dag", "--source", "folder:/a shop", "--scale", "0.5"])
+    commands = [
+        shlex.split(each.replace("{DAY}", "2024-03-09").replace("{name}", "gate"))
+        for each in re.findall(r'bash_command=f"(.*)",', told.output)
+    ]
+    (daily, monitor) = (endcap.commands[verb].make_context(verb, words) for _, verb, *words in commands)
+    assert (daily.params["source"], daily.params["scale"], daily.params["until"]) == (
+        "folder:/a shop",
+        0.5,
+        "gate",
+    )
+    assert monitor.params["day"] == date(2024, 3, 9)
