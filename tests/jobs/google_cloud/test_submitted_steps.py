@@ -61,6 +61,22 @@ def with_day(settings, today):
     beside.table("transactions").rename(settings.table_part("transactions", MONDAY))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small(spark):
+    """Plans of this process as small as the data; the submitted driver has two parts."""
+    quick = {"spark.sql.shuffle.partitions": "1", "spark.sql.adaptive.enabled": "false"}
+    before = {name: spark.conf.get(name) for name in quick}
+    configure(spark, quick)
+    yield
+    configure(spark, before)
+
+
+def configure(spark, values):
+    """Set values of a session."""
+    for name, value in values.items():
+        spark.conf.set(name, value)
+
+
 @pytest.fixture(scope="module")
 def local(spark, tmp_path_factory):
     """The shop whose steps are done locally: all features, then those of a day, and vectors."""
