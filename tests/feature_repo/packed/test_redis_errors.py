@@ -147,7 +147,9 @@ def test_what_a_server_repeats_is_blotted_out():
         "rediss://:troutfish@10.0.0.3:6378/marlin",
         "rediss://:troutfish@10.0.0.3:6378/0?marlin=troutfish",
         "rediss://:troutfish@10.0.0.3:6378/0?ssl_cert_reqs=none",
+        "rediss://shop:7#fish@10.0.0.3:6378/0",
         "unix://:troutfish@",
+        "unix://:7/fish@/run/redis.sock",
     ],
 )
 def test_a_url_that_is_none_is_not_repeated(url, monkeypatch):
