@@ -28,6 +28,7 @@ SCHEMAS = {
     },
     "slots": {
         "request_id": pa.string(),
+        "shown_at": TIME,
         "position": pa.int64(),
         "item_id": pa.string(),
         "score": pa.float64(),
@@ -84,7 +85,7 @@ def answer(request, user, minutes, arm="a", **more):
 
 def page(request, items, bought_before=()):
     """Rows of slots."""
-    plain = {"score": 0.0, "propensity": 1.0, "explored": False}
+    plain = {"shown_at": START, "score": 0.0, "propensity": 1.0, "explored": False}
     return [
         {"request_id": request, "position": place, "item_id": i, **plain, "bought_before": i in bought_before}
         for place, i in enumerate(items, 1)

@@ -107,8 +107,8 @@ def expected(settings):
     found = {"exposures": [], "slots": [], "draws": [], "events": []}
     query = "SELECT request_id, user_id, shown_us, content FROM exposures ORDER BY seq"
     for name, user, shown_us, content in rows(settings.exposure_log, query):
-        told, key = json.loads(content), {"request_id": name}
-        row = {**key, "user_id": user, "shown_at": instant(shown_us), "degraded": len(told["degraded"]) > 0}
+        told, key = json.loads(content), {"request_id": name, "shown_at": instant(shown_us)}
+        row = {**key, "user_id": user, "degraded": len(told["degraded"]) > 0}
         row |= {what: told[what] for what in ("forced", "task", "k", "release", "rules", "latency_ms")}
         arms = list(told["arms"].items()) if told["arms"] else [(None, None)]
         found["exposures"] += [{**row, "experiment": experiment, "arm": arm} for experiment, arm in arms]

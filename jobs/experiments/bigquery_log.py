@@ -36,16 +36,16 @@ from feature_repo.bigquery.client import connected, credentials, streaming, told
 from feature_repo.bigquery.layouts import Layout
 from feature_repo.settings import Settings
 from jobs.experiments import bigquery_stream
-from jobs.experiments.log_rows import STAMP, TABLES
+from jobs.experiments.log_rows import STAMP, TABLES, TIMES
 from jobs.experiments.logs import logs_folder, parts
 
 # In the order in which they are loaded: a page before its answer, and what came of it last.
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {
-        "slots": Layout(None, ("request_id",)),
-        "draws": Layout(None, ("request_id",)),
-        "exposures": Layout("shown_at", ("experiment", "user_id")),
-        "events": Layout("happened_at", ("user_id",)),
+        "slots": Layout(TIMES["slots"], ("request_id",)),
+        "draws": Layout(TIMES["draws"], ("request_id",)),
+        "exposures": Layout(TIMES["exposures"], ("experiment", "user_id")),
+        "events": Layout(TIMES["events"], ("user_id",)),
     }
 )
 TYPES: Mapping[pa.DataType, str] = MappingProxyType(

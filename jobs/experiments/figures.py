@@ -7,19 +7,20 @@ what arrives here is small.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from bentos.experiments import METRICS, Experiment
 from feature_repo.settings import Settings, all_parts
 from jobs.experiments import logs
 from jobs.experiments.analysis import analyse, log_records
-from jobs.experiments.attribution import rejected
-from jobs.experiments.log_rows import TABLES
+from jobs.experiments.attribution import instant, rejected
+from jobs.experiments.log_rows import TABLES, TIMES
 from jobs.experiments.outcomes import funnel, latency, per_user, per_user_day, with_activity
 from jobs.experiments.over_time import by_day, day_records
 
 Record = dict[str, Any]
+BEFORE = timedelta(weeks=4)  # an outcome that names an answer older than that is of an unknown one
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Log:
-    """The tables of a log, as Ibis has them from one DuckDB or one dataset of BigQuery."""
+    """The tables of a log since shortly before an experiment, as Ibis has them from DuckDB or BigQuery."""
 
     exposures: Any
     slots: Any
@@ -43,11 +44,16 @@ class Log:
     transactions: Any  # None where there is no such table
 
     @classmethod
-    def of(cls, settings: Settings) -> "Log | None":
+    def of(cls, settings: Settings, experiment: Experiment) -> "Log | None":
         """The log with what is new in it; None where nothing was shown yet."""
+        from ibis import _
+
         logs.run(settings)
         found = in_bigquery(settings) if settings.in_bigquery else in_parquet(settings)
-        return None if found is None else cls(**found)
+        if found is None:
+            return None
+        since = instant(experiment.start - BEFORE)
+        return cls(**found | {name: found[name].filter(_[time] >= since) for name, time in TIMES.items()})
 
     def users(self, experiment: Experiment) -> Any:
         """`per_user` with the activity before the start, made once for all that is asked of it."""
@@ -85,13 +91,13 @@ def in_bigquery(settings: Settings) -> dict[str, Any] | None:
 
 def users_of(settings: Settings, experiment: Experiment) -> Any:
     """The users of an experiment as an Ibis table, None where nothing was shown yet."""
-    log = Log.of(settings)
+    log = Log.of(settings, experiment)
     return None if log is None else log.users(experiment)
 
 
 def figures(settings: Settings, experiment: Experiment) -> Figures | None:
     """The figures, None where nobody has been in the experiment yet. New rows of the logs are taken first."""
-    log = Log.of(settings)
+    log = Log.of(settings, experiment)
     if log is None:
         return None
     users = log.users(experiment)

@@ -33,6 +33,7 @@ EXPOSURES = pa.schema(
 SLOTS = pa.schema(
     {
         "request_id": pa.string(),
+        "shown_at": STAMP,
         "position": pa.int64(),  # from 1
         "item_id": pa.string(),
         "score": pa.float64(),
@@ -44,6 +45,7 @@ SLOTS = pa.schema(
 DRAWS = pa.schema(
     {
         "request_id": pa.string(),
+        "shown_at": STAMP,
         "temperature": pa.float64(),
         "pool": pa.list_(pa.string()),  # item ids that could be drawn, in the ranker's order
         "scores": pa.list_(pa.float64()),  # of each, log odds
@@ -61,6 +63,12 @@ EVENTS = pa.schema(
         "happened_at": STAMP,
     }
 )
+TIMES: Mapping[str, str] = {  # when a row of each table was made
+    "exposures": "shown_at",
+    "slots": "shown_at",
+    "draws": "shown_at",
+    "events": "happened_at",
+}
 TABLES: Mapping[str, pa.Schema] = {
     "exposures": EXPOSURES,
     "slots": SLOTS,
@@ -101,11 +109,13 @@ def exposed(rows: Tuples) -> Mapping[str, Tuples]:
             )
         names = ("items", "scores", "propensities", "explored", "bought_before")
         page = zip(*(told[name] for name in names), strict=True)
-        slots += [(request_id, position, *slot) for position, slot in enumerate(page, start=1)]
+        slots += [(request_id, shown_us, position, *slot) for position, slot in enumerate(page, start=1)]
         drawn = told.get("exploration")
         if drawn and drawn["eligible"]:  # else the page was too short to draw any
             eligible = [able for slot in drawn["eligible"] for able in slot]
-            draws.append((request_id, told["temperature"], drawn["pool"], drawn["scores"], eligible))
+            draws.append(
+                (request_id, shown_us, told["temperature"], drawn["pool"], drawn["scores"], eligible)
+            )
     return {"exposures": exposures, "slots": slots, "draws": draws}
 
 

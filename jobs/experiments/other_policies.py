@@ -45,7 +45,7 @@ def run(settings: Settings, name: str, temperatures: Sequence[float], *, replay:
     """The estimates as text; OffPolicyError where no arm explores or nothing was drawn yet."""
     own = replayed(settings, name) if replay else settings
     experiment = load_experiments(own.experiments_file).named(name)
-    log = Log.of(own)
+    log = Log.of(own, experiment)
     arms = [arm for arm, each in experiment.arms.items() if each.explore]
     if not arms:
         raise OffPolicyError(f"No arm of {name} explores; give one `explore: {{slots: 2, temperature: 1.0}}`")

@@ -14,6 +14,7 @@ from cloud_logs import embedded, keep, there
 from experiment_log import SCHEMAS, START, answer, at, event, experiment, page, random_log
 from experiment_loops import Loops
 from google.cloud import bigquery
+from partition_filters import scans, unfiltered
 from table_files import first_part
 
 from bentos.exposure_log import ExposureLog
@@ -75,12 +76,27 @@ def test_figures_are_those_of_duckdb(shop):
     assert (theirs.users, theirs.newest) == (ours.users, ours.newest)
 
 
+def test_every_query_of_a_report_filters_its_partitions(shop, bigquery):
+    """What was shown and done since the experiment's start, what was bought before it."""
+    keep(shop, random_log(1))
+    with_transactions(shop)
+    before = len(bigquery.queries())
+    figures(shop, experiment())
+    queries = bigquery.queries()[before:]
+    assert {name for query in queries for name, _, _ in scans(query)} >= {
+        "exposures",
+        "events",
+        "transactions",
+    }
+    assert [found for query in queries for found in unfiltered(query)] == []
+
+
 def test_sums_are_those_of_loops(shop):
     """By user and day, and by user with the pre-period, in BigQuery as by plain loops, exactly."""
     rows = random_log(3)
     keep(shop, rows)
     with_transactions(shop)
-    log, sums = Log.of(shop), Loops(rows, experiment()).by_day()
+    log, sums = Log.of(shop, experiment()), Loops(rows, experiment()).by_day()
     days = per_user_day(log.exposures, log.slots, log.events, experiment()).to_pyarrow().to_pylist()
     found = {tuple(row[key] for key in ("user_id", "arm", "day")): row for row in days}
     assert {key: {name: row[name] for name in SUMS} for key, row in found.items()} == {
@@ -106,7 +122,7 @@ def test_services_of_one_shop_share_a_dataset(shop, tmp_path):
     keep(other, {**shown, "events": [again, late]})
     for settings in (shop, other, shop):
         logs.run(settings)
-    log = Log.of(other)
+    log = Log.of(other, experiment())
     assert log.transactions is None
     found = per_user(log.exposures, log.slots, log.events, experiment()).to_pandas().set_index("user_id")
     assert found.revenue.to_dict() == {"u": 2.5, "v": 0}
@@ -148,7 +164,7 @@ def test_draws_are_read_as_the_service_logged_them(shop):
         names = "request_id, user_id, shown_us, content"
         log.executemany(f"INSERT INTO exposures ({names}) VALUES (?, ?, ?, ?)", rows)
     for settings in (embedded(shop), shop):
-        found = other_policies.drawn(Log.of(settings), experiment(), "b")
+        found = other_policies.drawn(Log.of(settings, experiment()), experiment(), "b")
         one_draw = [[True, True], [True, False]]
         assert found.eligible.tolist() == [[[True, True], [False, True]], *[one_draw] * 4]
         assert found.chosen.tolist() == [[0, 1], [1, 0], *[[0, 0]] * 3]
@@ -157,5 +173,5 @@ def test_draws_are_read_as_the_service_logged_them(shop):
 
 def test_nothing_shown_is_no_log(shop):
     """Before the first answer there are tables, and no figures."""
-    assert Log.of(shop) is None
+    assert Log.of(shop, experiment()) is None
     assert figures(shop, experiment()) is None

@@ -73,12 +73,14 @@ def test_two_at_once_load_a_part_once(shop):
 
 
 def test_tables_are_laid_out_for_what_is_asked(shop):
-    """Those with a time have a partition a day, all are clustered; columns are those of the parts."""
+    """All have a partition a day and are clustered; columns are those of the parts."""
     load(shop)
     found = {name: connected(shop).get_table(f"{shop.dataset}.{name}") for name in LAYOUTS}
     days = {name: table.time_partitioning for name, table in found.items() if table.time_partitioning}
     assert {name: (each.type_, each.field) for name, each in days.items()} == {
         "exposures": ("DAY", "shown_at"),
+        "slots": ("DAY", "shown_at"),
+        "draws": ("DAY", "shown_at"),
         "events": ("DAY", "happened_at"),
     }
     assert {name: table.clustering_fields for name, table in found.items()} == {
@@ -89,6 +91,7 @@ def test_tables_are_laid_out_for_what_is_asked(shop):
     }
     assert [(each.name, each.field_type, each.mode) for each in found["draws"].schema] == [
         ("request_id", "STRING", "NULLABLE"),
+        ("shown_at", "TIMESTAMP", "NULLABLE"),
         ("temperature", "FLOAT64", "NULLABLE"),
         ("pool", "STRING", "REPEATED"),
         ("scores", "FLOAT64", "REPEATED"),

@@ -91,7 +91,10 @@ def test_logs_are_exported(settings):
 def test_a_report_is_told_and_written(settings):
     """The text, the page that it stands on, and its numbers beside that; it is no replay."""
     settings.experiments_file.write_text(
-        EXPERIMENTS.replace("old:", "a:").replace("new:", "b:").replace(" old", " a")
+        EXPERIMENTS.replace("old:", "a:")
+        .replace("new:", "b:")
+        .replace(" old", " a")
+        .replace("2024-01-01", "2017-12-04")
     )
     log_answers(settings, 0, 60)
     code, said = call("experiment report engine")

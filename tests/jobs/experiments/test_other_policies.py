@@ -19,7 +19,8 @@ def world(tmp_path_factory):
 
 def read(settings):
     """The log and the experiment."""
-    return Log.of(settings), load_experiments(settings.experiments_file).named("tries")
+    experiment = load_experiments(settings.experiments_file).named("tries")
+    return Log.of(settings, experiment), experiment
 
 
 def test_draws_are_those_that_were_logged(world):
