@@ -25,11 +25,11 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 
 from feature_repo.bigquery.client import connected, told
 from feature_repo.bigquery.layouts import CONTRACT, LAYOUTS, columns_of
+from feature_repo.bigquery.tables import from_parquet, laid_out
 from feature_repo.settings import Settings
 from jobs.result import Result
 
@@ -122,28 +122,11 @@ class Loading:
 
     def made(self, name: str) -> bigquery.Table:
         """The table of that name, made where it is not there yet."""
-        reference = f"{self.settings.dataset}.{name}"
-        try:
-            return self.client.get_table(reference)
-        except NotFound:
-            table = bigquery.Table(reference, self.schema)
-        if self.layout.time is not None:
-            table.time_partitioning = bigquery.TimePartitioning(self.layout.unit, field=self.layout.time)
-            table.require_partition_filter = True
-        table.clustering_fields = list(self.layout.order)
-        return self.client.create_table(table, exists_ok=True)
+        return laid_out(self.client, f"{self.settings.dataset}.{name}", self.schema, self.layout)
 
     def load(self, files: Sequence[Path], table: bigquery.Table) -> int:
         """Put the rows of files in the place of all rows of a table; how many."""
-        how = bigquery.LoadJobConfig(
-            source_format=bigquery.SourceFormat.PARQUET,
-            parquet_options=lists_as_arrays(),
-            schema=self.schema,
-            create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
-            write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
-            time_partitioning=table.time_partitioning,
-            clustering_fields=table.clustering_fields,
-        )
+        how = from_parquet(table, self.schema, bigquery.WriteDisposition.WRITE_TRUNCATE)
         rows = sum(int(pq.read_metadata(path).num_rows) for path in files)
         if self.settings.bucket:
             uris = [self.settings.uri(path) for path in files]
@@ -225,13 +208,6 @@ def micros(at: datetime) -> int:
 def instant(name: str, us: int) -> bigquery.ScalarQueryParameter:
     """A parameter of a query."""
     return bigquery.ScalarQueryParameter(name, "TIMESTAMP", datetime.fromtimestamp(us / 1e6, tz=UTC))
-
-
-def lists_as_arrays() -> bigquery.ParquetOptions:
-    """Lists become arrays, not records of a list."""
-    options = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]
-    options.enable_list_inference = True
-    return options
 
 
 @contextmanager

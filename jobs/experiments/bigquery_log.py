@@ -29,11 +29,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from google.api_core.exceptions import Conflict, GoogleAPIError, NotFound
+from google.api_core.exceptions import Conflict, GoogleAPIError
 from google.cloud import bigquery
 
 from feature_repo.bigquery.client import connected, credentials, streaming, told
 from feature_repo.bigquery.layouts import Layout
+from feature_repo.bigquery.tables import from_parquet, laid_out
 from feature_repo.settings import Settings
 from jobs.experiments import bigquery_stream
 from jobs.experiments.log_rows import STAMP, TABLES, TIMES
@@ -112,15 +113,7 @@ def tables(settings: Settings) -> dict[str, Any] | None:
 
 def table_of(client: bigquery.Client, dataset: str, name: str) -> bigquery.Table:
     """A table of the logs, made where it is not there yet."""
-    try:
-        return client.get_table(f"{dataset}.{name}")
-    except NotFound:
-        table = bigquery.Table(f"{dataset}.{name}", columns(TABLES[name]))
-    layout = LAYOUTS[name]
-    if layout.time is not None:
-        table.time_partitioning = bigquery.TimePartitioning(field=layout.time)
-    table.clustering_fields = list(layout.order)
-    return client.create_table(table, exists_ok=True)
+    return laid_out(client, f"{dataset}.{name}", columns(TABLES[name]), LAYOUTS[name])
 
 
 def columns(schema: pa.Schema) -> list[bigquery.SchemaField]:
@@ -153,15 +146,7 @@ def load_once(client: bigquery.Client, part: Path, table: bigquery.Table) -> Non
 
 def begun(client: bigquery.Client, part: Path, table: bigquery.Table, job_id: str) -> tuple[Any, bool]:
     """The job of that id, and whether it is new."""
-    lists = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]
-    lists.enable_list_inference = True  # to arrays, not to records of a list
-    how = bigquery.LoadJobConfig(
-        source_format=bigquery.SourceFormat.PARQUET,
-        parquet_options=lists,
-        schema=table.schema,
-        create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
-        write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
-    )
+    how = from_parquet(table, table.schema, bigquery.WriteDisposition.WRITE_APPEND)
     try:
         with part.open("rb") as file:
             return client.load_table_from_file(file, table, job_id=job_id, job_config=how), True

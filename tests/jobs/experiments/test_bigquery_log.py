@@ -83,6 +83,7 @@ def test_tables_are_laid_out_for_what_is_asked(shop):
         "draws": ("DAY", "shown_at"),
         "events": ("DAY", "happened_at"),
     }
+    assert all(table.require_partition_filter for table in found.values())
     assert {name: table.clustering_fields for name, table in found.items()} == {
         "slots": ["request_id"],
         "draws": ["request_id"],
