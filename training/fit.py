@@ -58,7 +58,7 @@ class Sources:
             raise FileNotFoundError(f"No departments in {path}; run `endcap build-features`")
         slots = json.loads(path.read_text())
         return cls(
-            warehouse=Warehouse(settings),
+            warehouse=Warehouse.of(settings),
             store=store,
             calendar=ShopCalendar.load(settings.shop_calendar),
             department_slots=[*slots, *[""] * (DEPARTMENT_SLOTS - len(slots))],

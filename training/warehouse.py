@@ -41,18 +41,16 @@ class ParquetTables:
 class Warehouse:
     """Read-only view of the tables of one installation: in BigQuery if it has them there, else in Parquet."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Warehouse":
+        """That of an installation; FileNotFoundError where it has no tables."""
         for name in ("transactions", "items"):
             if not settings.table(name).exists():
                 raise FileNotFoundError(f"No {name} in {settings.table(name)}; run `endcap ingest`")
-        self.tables = tables_of(settings)
-
-    @classmethod
-    def over(cls, tables: Tables) -> "Warehouse":
-        """A warehouse of some tables, without looking whether there are any."""
-        made = cls.__new__(cls)
-        made.tables = tables
-        return made
+        return cls(tables_of(settings))
 
     def frame(self, query: str, parameters: Sequence[object]) -> pd.DataFrame:
         """Result of one query as a frame."""

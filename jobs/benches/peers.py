@@ -34,6 +34,6 @@ def measure(settings: Settings, cut: int, say: Callable[[str], None]) -> int:
     use_one_blas_thread()
     split = temporal_split(ShopCalendar.load(settings.shop_calendar), cut)
     catalogue = load(release_folder(settings, cut)).catalogue.item_ids
-    values = measured(Warehouse(settings), split.test, catalogue, say)
+    values = measured(Warehouse.of(settings), split.test, catalogue, say)
     per_shopper.write(values, per_shopper_file(settings, cut))
     return len(values)

@@ -137,7 +137,7 @@ def check(settings: Settings, cuts: Sequence[int]) -> None:
     from training.split import temporal_split
     from training.warehouse import Warehouse
 
-    latest = Warehouse(settings).frame("SELECT max(event_timestamp) AS at_last FROM transactions", [])
+    latest = Warehouse.of(settings).frame("SELECT max(event_timestamp) AS at_last FROM transactions", [])
     calendar = ShopCalendar.load(settings.shop_calendar)
     last = calendar.week_at(latest["at_last"].iloc[0])
     for cut in cuts:

@@ -60,7 +60,7 @@ class Questions:
         self.views = online_views(self.store, settings)
         self.calendar = ShopCalendar.load(settings.shop_calendar)
         self.tables = NotedTables()
-        self.warehouse = Warehouse.over(self.tables)
+        self.warehouse = Warehouse(self.tables)
 
     def of_cut(self, cut: int) -> dict[str, list[Question]]:
         """Those of a training in full as of the end of a week, by step."""

@@ -60,7 +60,7 @@ def sources(lines, tmp_path_factory):
     settings = Settings(state=folder, reports=folder, threads=1)
     lines.to_parquet(first_part(settings, "transactions"))
     pd.DataFrame({"item_id": ["i000"]}).to_parquet(first_part(settings, "items"))
-    return Sources(Warehouse(settings), store=None, calendar=CALENDAR, department_slots=[])
+    return Sources(Warehouse.of(settings), store=None, calendar=CALENDAR, department_slots=[])
 
 
 @pytest.fixture(scope="module")

@@ -123,7 +123,9 @@ def from_tables_until(installation, tmp_path, sources, world, window, towers, sp
         lines = kept_until(pq.read_table(installation.table("transactions")), last)
         pq.write_table(lines, first_part(settings, "transactions"))
         settings.registry.write_bytes(installation.registry.read_bytes())
-        ended = Sources(Warehouse(settings), open_store(settings), sources.calendar, sources.department_slots)
+        ended = Sources(
+            Warehouse.of(settings), open_store(settings), sources.calendar, sources.department_slots
+        )
         return instants_of(ended, world, (window.instant,), [towers], space)[0]
 
     return made

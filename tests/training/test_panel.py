@@ -143,7 +143,7 @@ def learnt(folder, lines, users):
     frame["event_timestamp"] = pd.DatetimeIndex(frame["event_timestamp"]).as_unit("us")
     frame.to_parquet(first_part(settings, "transactions"))
     pq.write_table(pa.table({"item_id": IDS.tolist()}), first_part(settings, "items"))
-    sources = Sources(Warehouse(settings), store=None, calendar=CALENDAR, department_slots=[""])
+    sources = Sources(Warehouse.of(settings), store=None, calendar=CALENDAR, department_slots=[""])
     world = SimpleNamespace(item_ids=IDS)
     return learnt_by(sources, world, {}, TasteSpace({}, {}), users, NOW, PLACE, 1)
 

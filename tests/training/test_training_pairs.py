@@ -311,7 +311,7 @@ def test_every_column_of_sampled_pairs_is_what_was_known_then(
 
 def test_a_basket_at_the_very_instant_is_a_feature_and_no_label(installation, window):
     """Point-in-time joins see an event at T: a window's labels begin after T, and its end belongs to it."""
-    warehouse = Warehouse(installation)
+    warehouse = Warehouse.of(installation)
     warehouse.tables.connection.execute(
         """CREATE OR REPLACE VIEW transactions AS
            SELECT 'u' AS user_id, unnest(['at', 'after', 'end', 'late']) AS item_id, 1.0 AS quantity,

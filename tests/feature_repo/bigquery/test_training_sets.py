@@ -172,7 +172,7 @@ def test_labels_are_the_same(parquet, cloud):
     """Purchases, trips, catalogues: each question of training has one answer in DuckDB and in BigQuery."""
     calendar = ShopCalendar.load(parquet.shop_calendar)
     window = Window(47, 48, calendar.end(46), calendar.end(48))
-    ours, theirs = Warehouse(parquet), Warehouse(cloud)
+    ours, theirs = Warehouse.of(parquet), Warehouse.of(cloud)
     for ask in (
         lambda of: of.purchases(window),
         lambda of: of.trip_counts(window),

@@ -36,7 +36,7 @@ def known(tmp_path):
         first_part(settings, "transactions")
     )
     pd.DataFrame({"item_id": ["i1"]}).to_parquet(first_part(settings, "items"))
-    return purchases_before(Warehouse(settings), NOW, np.array(["i1", "i2", "i3"]))
+    return purchases_before(Warehouse.of(settings), NOW, np.array(["i1", "i2", "i3"]))
 
 
 def test_only_what_was_known_counts(known):
