@@ -10,13 +10,16 @@ no word said twice, till-roll shorthand written out:
 Pure: items with equal columns get equal texts, so each text needs to be encoded only once.
 """
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 
 TEXT_COLUMNS = ("title", "category_3", "category_2", "category_1", "brand", "size")
 NAMELESS = "unknown product"
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # a text without a date was always known
 MAX_FIELD_CHARACTERS = 400  # a field longer than this is a description: its start says what the item is
 MAX_WORDS = 64  # about 100 BERT tokens
 FRACTION_SLASH = "\N{FRACTION SLASH}"  # what NFKC makes of the stroke in one character fractions
@@ -125,3 +128,8 @@ def item_texts(columns: Mapping[str, Sequence[str | None]]) -> list[str]:
     present = [column for column in TEXT_COLUMNS if column in columns]
     rows = zip(*(columns[column] for column in present), strict=True)
     return [item_text(dict(zip(present, row, strict=True))) for row in rows]
+
+
+def text_key(text: str) -> bytes:
+    """The key of a text in the cache of vectors: 16 bytes."""
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()

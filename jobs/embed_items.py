@@ -24,14 +24,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from feature_repo.item_text import TEXT_COLUMNS, item_texts
+from feature_repo.item_text import LONG_AGO, TEXT_COLUMNS, item_texts, text_key
 from feature_repo.settings import Settings
 from jobs.result import Result
 from jobs.text_encoder import TextEncoder, fingerprint, load_encoder, model_folder
 
 CHECKPOINT = 4_096  # texts between two writes of the cache: 5 to 30 s of work
 BLOCK = 65_536  # rows written at once
-LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # a text without a date was always known
 
 _TIME = pa.timestamp("us", tz="UTC")
 _SCHEMA = pa.schema({
@@ -93,15 +92,15 @@ class VectorCache:
 
     def missing(self, texts: Sequence[str]) -> list[str]:
         """Those of `texts` that have no vector yet, the longest first."""
-        return sorted((text for text in texts if _key(text) not in self._by_key), key=len, reverse=True)
+        return sorted((text for text in texts if text_key(text) not in self._by_key), key=len, reverse=True)
 
     def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors `(n, dimension)` of texts that are all here."""
-        return np.stack([self._by_key[_key(text)] for text in texts])
+        return np.stack([self._by_key[text_key(text)] for text in texts])
 
     def add(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> None:
         """Keep the vectors `(n, dimension)` of `texts`, on disk first."""
-        keys = [_key(text) for text in texts]
+        keys = [text_key(text) for text in texts]
         part = pa.table({"text_key": pa.array(keys, pa.binary(16)), "vector": _lists(vectors)})
         self.folder.mkdir(parents=True, exist_ok=True)
         # Named by content, so that two runs at a time write two parts or the same one.
@@ -110,10 +109,6 @@ class VectorCache:
         pq.write_table(part, aside, compression="zstd", use_dictionary=False)
         aside.replace(path)
         self._by_key.update(zip(keys, vectors, strict=True))
-
-
-def _key(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def _lists(vectors: NDArray[np.float32]) -> pa.ListArray:
@@ -145,7 +140,10 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
 def _write(
     folder: Path, items: pa.Table, text_of_item: NDArray[np.intp], vectors: NDArray[np.float32]
 ) -> None:
-    """Write the feature table aside, then rename; rows of equal text stand together (and pack to one)."""
+    """Write the feature table aside, then rename; rows of equal text stand together (and pack to one).
+
+    It becomes the table's only part: those of a Spark cluster, which writes more, go.
+    """
     event = pc.fill_null(items["available_from"].cast(_TIME), pa.scalar(LONG_AGO, _TIME))
     created = pa.scalar(datetime.now(UTC), _TIME)
     order = np.argsort(text_of_item, kind="stable")
@@ -166,3 +164,5 @@ def _write(
             ]
             writer.write_table(pa.table(columns, schema=_SCHEMA))
     aside.replace(path)
+    for other in set(folder.glob("*.parquet")) - {path}:
+        other.unlink()

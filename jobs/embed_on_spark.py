@@ -8,19 +8,17 @@ The model lies where the workers are: in the image, as the bundled package or a 
 gs:// folder is brought to each machine.
 """
 
-import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from feature_repo.item_text import TEXT_COLUMNS, item_texts
+from feature_repo.item_text import LONG_AGO, TEXT_COLUMNS, item_texts, text_key
 from jobs.lake import Lake
 
 TEXTS_PER_TASK = 4_096  # 5 to 30 s of a CPU core
 TEXTS_PER_BATCH = 1_024
-LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # a text without a date was always known
 TEXT_SCHEMA = "item_id string, event_timestamp timestamp, text string, text_key binary"
 VECTOR_SCHEMA = "text_key binary, vector array<float>"
 
@@ -66,17 +64,12 @@ def described(frames: Iterator[Any]) -> Iterator[Any]:
     for frame in frames:
         texts = item_texts({name: [none_or(value) for value in frame[name]] for name in TEXT_COLUMNS})
         times = frame[["item_id", "event_timestamp"]]
-        yield times.assign(text=texts, text_key=[key_of(text) for text in texts])
+        yield times.assign(text=texts, text_key=[text_key(text) for text in texts])
 
 
 def none_or(value: Any) -> str | None:
     """A text, or None for what pandas has in its place."""
     return value if isinstance(value, str) else None
-
-
-def key_of(text: str) -> bytes:
-    """The key of a text in the cache of vectors."""
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def cached(lake: Lake, cache: str) -> Any:

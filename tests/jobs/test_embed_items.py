@@ -203,3 +203,15 @@ def test_any_bert_by_folder(settings: Settings, tmp_path: Path):
     vectors = np.array([row["text_embedding"] for row in written(settings).values()])
     assert "16 dimensions" in result.detail
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), np.ones(5), atol=1e-5)
+
+
+@pytest.mark.usefixtures("encoder")
+def test_the_parts_of_a_cluster_go(settings: Settings) -> None:
+    """A Spark cluster has left the table in several parts: afterwards each item stands there once."""
+    embed_items.run(settings)
+    folder = settings.feature_table("item_text")
+    rows = pq.read_table(folder / "part-0.parquet")
+    for number in range(2):
+        pq.write_table(rows, folder / f"part-0000{number}-cluster.snappy.parquet")
+    embed_items.run(settings)
+    assert pq.read_table(folder)["item_id"].to_pylist() == rows["item_id"].to_pylist()
