@@ -152,6 +152,7 @@ def export_logs(watch: int | None) -> None:
     if watch is None:
         click.echo(run(settings))
         return
+    to_stderr(f"what is new, every {watch} s; Ctrl-C ends it after a round")
     with until_stopped() as ended:
         for result in watched(settings, watch, ended=ended, say=to_stderr):
             click.echo(str(result))
