@@ -63,5 +63,10 @@ class ShopCalendar:
         """Read what `save` wrote; FileNotFoundError names the command that writes it."""
         if not path.exists():
             raise FileNotFoundError(f"No calendar in {path}; run `endcap ingest`")
-        record = json.loads(path.read_text())
+        return cls.from_text(path.read_text())
+
+    @classmethod
+    def from_text(cls, text: str) -> "ShopCalendar":
+        """That of a file's content."""
+        record = json.loads(text)
         return cls(timezone=record["timezone"], first_day=date.fromisoformat(record["first_day"]))

@@ -1,8 +1,9 @@
 """Steps that a Spark cluster has done: `jobs.dataproc_driver` leaves a record of each in the lake.
 
-    result = done_elsewhere(settings, "build-features", day, since=ingested_at)
+    result = done_elsewhere(settings, step, choices, since=ingested_at)
 
-A record counts where it was begun after the rows that it reads were there, and was made by this very code.
+A record counts where it was begun after the rows that it reads were there, was made by this very code, and
+what it tells of is there.
 """
 
 import json
@@ -13,6 +14,7 @@ from feature_repo.settings import Settings
 from jobs.google_cloud.package_zip import Package
 from jobs.markers import result_of
 from jobs.result import Result
+from jobs.steps import Choices, Step
 
 SPARK_STEPS = ("build-features", "embed-items")
 
@@ -27,22 +29,35 @@ def record_file(settings: Settings, step: str, day: date | None) -> Path:
     return settings.state / "batches" / f"{step}{suffix}.json"
 
 
-def done_elsewhere(settings: Settings, step: str, day: date | None, since: datetime | None) -> Result:
-    """What a cluster did; NotDoneElsewhereError where it has not since an instant, or by other code."""
-    path = record_file(settings, step, day)
-    submit = f"endcap submit {step}{f' --date {day}' if day else ''} --project ... --region ..."
+def done_elsewhere(settings: Settings, step: Step, choices: Choices, since: datetime | None) -> Result:
+    """What a cluster did of a step.
+
+    NotDoneElsewhereError where it has not since an instant, or by other code, with another model, or where
+    what it left is not there.
+    """
+    name, day = step.name, choices.day
+    path = record_file(settings, name, day)
+    submit = f"endcap submit {name}{f' --date {day}' if day else ''} --project ... --region ... --again"
     if not path.is_file():
-        raise NotDoneElsewhereError(f"No cluster has done {step}: there is no {path}; run `{submit}`")
-    record = json.loads(path.read_text())
+        raise NotDoneElsewhereError(f"No cluster has done {name}: there is no {path}; run `{submit}`")
+    record, here = json.loads(path.read_text()), Package.made().hash
     if since is not None and datetime.fromisoformat(record["began_at"]) < since:
         raise NotDoneElsewhereError(
-            f"{step} was begun on a cluster at {record['began_at']}, before the rows that it reads were there"
-            f" ({since.isoformat()}); run `{submit} --again`"
+            f"{name} was begun on a cluster at {record['began_at']}, before the rows that it reads were there"
+            f" ({since.isoformat()}); run `{submit}`"
         )
-    here = Package.made().hash
     if record["code"] != here:
         raise NotDoneElsewhereError(
-            f"{step} was done on a cluster by code {record['code'] or 'without a name'}, and this is {here};"
+            f"{name} was done on a cluster by code {record['code'] or 'without a name'}, and this is {here};"
             f" run `{submit}`, and make the DAG anew where one submits it"
+        )
+    if name == "embed-items" and record["model"] != (choices.model or ""):
+        raise NotDoneElsewhereError(
+            f"{name} was done on a cluster with --model {record['model']!r}, and it is asked for with"
+            f" {choices.model or ''!r}; run `{submit}` with the same --model as here"
+        )
+    for missing in (each for each in step.outputs(settings, choices) if not each.exists()):
+        raise NotDoneElsewhereError(
+            f"{name} was done on a cluster, but there is no {missing}; run `{submit}`"
         )
     return result_of(record["result"])

@@ -68,7 +68,7 @@ def run(lake: Lake, asked: argparse.Namespace) -> dict[str, Any]:
     where = f"{lake.root}/features"
     result = {"step": asked.step, "rows": rows, "unit": unit, "where": where, "seconds": seconds}
     result |= {"detail": detail, "notes": notes}
-    told = {"began_at": began.isoformat(), "code": asked.code, "result": result}
+    told = {"began_at": began.isoformat(), "code": asked.code, "model": asked.model or "", "result": result}
     lake.files.write_text(record_uri, json.dumps(told, indent=1))
     say(f"{asked.step}: {rows:,} {unit} in {seconds:.1f} s; {record_uri}")
     return told

@@ -81,7 +81,10 @@ class HadoopFiles:
 
     def _at(self, uri: str) -> tuple[Any, Any]:
         path = self._path(uri)
-        return path.getFileSystem(self._conf), path
+        system = path.getFileSystem(self._conf)
+        system.setWriteChecksum(False)  # a local folder's, which others who write there do not know of
+        system.setVerifyChecksum(False)
+        return system, path
 
     def _path(self, uri: str) -> Any:
         return self._jvm.org.apache.hadoop.fs.Path(uri)

@@ -78,15 +78,25 @@ class Lake:
         uri = f"{self.root}/tables/calendar.json"
         if not self.files.exists(uri):
             raise FileNotFoundError(f"No calendar in {uri}; run `endcap ingest`")
-        record = json.loads(self.files.read_text(uri))
-        return ShopCalendar(record["timezone"], date.fromisoformat(record["first_day"]))
+        return ShopCalendar.from_text(self.files.read_text(uri))
 
     def table(self, name: str) -> Any:
         """A table of the contract; FileNotFoundError names the command that writes it."""
         folder = f"{self.root}/tables/{name}"
         if not self.files.exists(f"{folder}/base.parquet"):
             raise FileNotFoundError(f"No {name} in {folder}; run `endcap ingest`")
-        return read(self.spark, f"{self.tables}.{name}" if self.tables else folder)
+        return self.loaded(name, folder) if self.tables else read(self.spark, folder)
+
+    def loaded(self, name: str, folder: str) -> Any:
+        """A table's rows in BigQuery; ValueError where they are not those of the lake, or not yet."""
+        there, here = read(self.spark, f"{self.tables}.{name}"), read(self.spark, folder)
+        found, expected = extent(there, name), extent(here, name)
+        if found != expected:
+            raise ValueError(
+                f"{self.tables}.{name} has {found}, and {folder} {expected}; run `endcap load` first,"
+                " or leave out --tables"
+            )
+        return there
 
     def promotions(self) -> Any:
         """Promotions; none where a shop has no such table."""
@@ -97,9 +107,11 @@ class Lake:
     def slots(self, items: Any) -> list[str]:
         """Department slots of this shop, kept beside the feature tables."""
         uri = f"{self.root}/features/departments.json"
+        self.files.settle(uri)
         known = json.loads(self.files.read_text(uri)) if self.files.exists(uri) else []
         slots = department_slots(known, departments(items))
-        self.files.write_text(uri, json.dumps(slots, indent=1))
+        if slots != known:
+            self.files.write_text(uri, json.dumps(slots, indent=1))
         return slots
 
     def feature_table(self, name: str) -> str:
@@ -121,12 +133,23 @@ class Lake:
         """Write a feature table's part of a day aside, then put it in its place; how many rows it has."""
         final = f"{self.feature_table(name)}/day-{day.isoformat()}.parquet"
         aside = hidden(final, "parts")
-        ordered = stamped(rows, created).coalesce(1).sortWithinPartitions(rows.columns[0])
+        ordered = stamped(rows, created).repartition(1).sortWithinPartitions(rows.columns[0])
         ordered.write.mode("overwrite").parquet(aside)
         (part,) = self.files.names(aside, ".parquet")
         self.files.put(f"{aside}/{part}", final)
         self.files.delete(aside)
         return int(self.spark.read.parquet(final).count())
+
+
+def extent(rows: Any, name: str) -> str:
+    """How many rows a table has, and how far they go, as text."""
+    from pyspark.sql import functions as F  # noqa: N812 - the name that Spark users know
+
+    time = LAYOUTS[name].time
+    if time is None:
+        return f"{rows.count():,} rows"
+    count, last = rows.agg(F.count(F.lit(1)), F.max(time).cast("string")).first()
+    return f"{count:,} rows up to {last}"
 
 
 def stamped(rows: Any, created: datetime) -> Any:

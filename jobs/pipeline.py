@@ -131,7 +131,7 @@ class Pipeline:
         remove_marker(self.settings, step.marker(choices))
         times = (datetime.fromisoformat(marker.finished_at) for marker in self.read_by(step, choices))
         since = max(times, default=None)
-        result = done_elsewhere(self.settings, step.name, choices.day, since)
+        result = done_elsewhere(self.settings, step, choices, since)
         return self._write(step, choices, self._parts(step, choices), result)
 
     def read_by(self, step: Step, choices: Choices) -> tuple[Marker, ...]:

@@ -1,11 +1,11 @@
-"""A server that speaks as much of Cloud Storage as an upload needs that must not replace anything."""
+"""A server that speaks as much of Cloud Storage as uploads that replace nothing, and downloads, need."""
 
 import json
 import re
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 
 class Buckets:
@@ -30,6 +30,14 @@ class Buckets:
         self.uploads.append(uri)
         return 200, {"name": name, "bucket": bucket}
 
+    def download(self, uri):
+        """Status and content of an object."""
+        if self.refuse:
+            return self.refuse[0], error(*self.refuse)
+        return (
+            (200, self.objects[uri]) if uri in self.objects else (404, error(404, f"No such object: {uri}"))
+        )
+
 
 def error(code, message):
     """An error as Google's JSON has it."""
@@ -45,12 +53,17 @@ def serving():
         protocol_version = "HTTP/1.1"
 
         def answer(self, status, told):
-            content = json.dumps(told).encode()
+            content = told if isinstance(told, bytes) else json.dumps(told).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+
+        def do_GET(self):
+            where = urlsplit(self.path)
+            bucket, name = re.fullmatch(r"/download/storage/v1/b/([^/]+)/o/([^/]+)", where.path).groups()
+            self.answer(*buckets.download(f"gs://{bucket}/{unquote(name)}"))
 
         def do_POST(self):
             where = urlsplit(self.path)

@@ -124,12 +124,14 @@ def _submit(
     **options: Any,
 ) -> None:
     """Submit one step, follow it, and let the pipeline take it as done."""
+    from jobs.google_cloud.code_upload import is_mounted
     from jobs.google_cloud.here import Here
     from jobs.google_cloud.spark_runs import Where, properties
 
     heed_termination()
     settings = Settings.from_environment()
-    here = Here(settings, step, day, say=to_stderr)
-    where = Where(project, region, cluster)
-    options |= {"root": lake_of(settings, bucket), "properties": properties(words), "ttl_s": timeout_s}
+    where, root = Where(project, region, cluster), lake_of(settings, bucket)
+    options |= {"root": root, "properties": properties(words), "ttl_s": timeout_s}
+    mounted = is_mounted(project, root, settings)
+    here = Here(settings, step, day, say=to_stderr, model=options.get("model", ""), mounted=mounted)
     click.echo(here.submitted(where, options, again=again))

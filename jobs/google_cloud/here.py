@@ -1,7 +1,8 @@
 """A Spark step of this installation, done by Dataproc: with the bucket mounted, as if it had been done here.
 
-The lake is the state folder. Where that is mounted on this machine, its writer's lock is held while the batch
-runs, and the pipeline takes the step as done when it is. Where it is not, only the batch is run.
+The lake is the state folder. Where that is mounted here, as the record of its last ingest tells, the writers'
+lock is held while the batch runs, and the pipeline takes the step as done when it is. Where it is not, only
+the batch is run.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -31,12 +32,15 @@ class Here:
     step: str
     day: date | None
     say: Callable[[str], None]
+    model: str = ""
+    mounted: bool = False
 
     def submitted(self, where: Where, options: Mapping[str, Any], *, again: bool) -> str:
         """Do the step on Dataproc; the line that says what came of it."""
         package = Package.made()
         code = code_at(options["root"], package)
         run = SparkRun(self.step, code=code, day=self.day, rows=self._rows(), **options)
+        run.check_for(where.cluster)
         runner = dataproc.runner_of(where)
         with self._lock():
             brought = upload(where.project, run.root, package)
@@ -45,11 +49,6 @@ class Here:
                 runner, run, self.say, again=again, timeout_s=run.ttl_s, begun=self._begun
             )
             return self._taken(submission.carried_out())
-
-    @property
-    def mounted(self) -> bool:
-        """Whether the state folder is on this machine."""
-        return self.settings.shop_calendar.exists()
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -75,7 +74,8 @@ class Here:
         """Let the pipeline take the step as done, if it does not already."""
         if not self.mounted:
             return (
-                f"{ended.run_id} is done in {ended.seconds:.0f} s; {self.settings.state} has no state folder"
+                f"{ended.run_id} is done in {ended.seconds:.0f} s; its lake is not mounted as"
+                f" {self.settings.state}, where nothing has changed"
             )
         step, pipeline = step_named(self.step, self._steps), self._pipeline
         if ended.before and pipeline.reason_to_run(step, self._choices) is None:
@@ -89,7 +89,7 @@ class Here:
 
     @property
     def _choices(self) -> Choices:
-        return Choices(day=self.day)
+        return Choices(day=self.day, model=self.model or None)
 
     @property
     def _pipeline(self) -> Pipeline:

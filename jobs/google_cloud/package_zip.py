@@ -3,8 +3,8 @@
     package = Package.made()
     package.hash       # of the content: another one where a module has changed
 
-The zip holds what the driver imports and nothing else, and is the same byte for byte wherever it is made: its
-name tells its content, and what lies in a bucket under that name need not be brought again.
+The zip holds what the driver imports, itself too, and nothing else. Its name tells its content, however it is
+packed: what lies in a bucket under that name need not be brought again.
 """
 
 import hashlib
@@ -33,8 +33,7 @@ class Package:
         """The package of the code as it is."""
         modules = modules_used([DRIVER], root=root)
         files = {path.relative_to(root).as_posix(): path.read_bytes() for path in modules.values()}
-        zipped, driver = zip_of(files), modules[DRIVER].read_bytes()
-        return cls(zipped, driver, hashlib.sha256(zipped + driver).hexdigest()[:12])
+        return cls(zip_of(files), modules[DRIVER].read_bytes(), hash_of(files))
 
     @property
     def zip_name(self) -> str:
@@ -45,6 +44,15 @@ class Package:
     def driver_name(self) -> str:
         """Name of the driver's file."""
         return f"endcap-{self.hash}.py"
+
+
+def hash_of(files: dict[str, bytes]) -> str:
+    """Names and contents in 12 hexadecimal digits: libraries compress in more ways than one."""
+    found = hashlib.sha256()
+    for name, content in sorted(files.items()):
+        for part in (name.encode(), content):
+            found.update(len(part).to_bytes(8, "big") + part)
+    return found.hexdigest()[:12]
 
 
 def zip_of(files: dict[str, bytes]) -> bytes:

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+from feature_repo.settings import BUCKET, DATASET
+
 RUNTIME = "2.3"  # Spark 3.5; the BigQuery connector is in it
 LABELS = {"made-by": "endcap"}
 PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 REGION = re.compile(r"[a-z]+-[a-z]+[0-9]{1,2}")
-LAKE = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[\w.=-]+)*")
-DATASET = re.compile(r"bigquery://[a-z][a-z0-9-]{4,28}[a-z0-9]\.\w{1,1024}", re.ASCII)
+BIGQUERY = "bigquery://"
 PROPERTY = re.compile(r"spark\.[\w.-]+", re.ASCII)
 # A GPU for each worker, which has it for itself. SQL stays on the CPU, and leaves the GPU's memory to torch.
 GPU = {
@@ -96,13 +97,21 @@ class SparkRun:
     ttl_s: int = 0
 
     def __post_init__(self) -> None:
-        if not LAKE.fullmatch(self.root):
+        if not BUCKET.fullmatch(self.root):
             raise SubmissionError(f"--bucket is {self.root!r}; use gs://BUCKET or gs://BUCKET/FOLDER")
         for name, uri in (("tables", self.tables), ("features", self.features)):
-            if uri and not DATASET.fullmatch(uri):
+            if uri and not (uri.startswith(BIGQUERY) and DATASET.fullmatch(uri.removeprefix(BIGQUERY))):
                 raise SubmissionError(f"--{name} is {uri!r}; use bigquery://PROJECT.DATASET")
         if self.gpu and self.step != "embed-items":
             raise SubmissionError(f"--gpu is of use to embed-items, not to {self.step}; leave it out")
+
+    def check_for(self, cluster: str) -> None:
+        """SubmissionError for what only a batch can be given, where it would be a job of a cluster."""
+        of_batches = {"image": self.image, "service-account": self.service_account, "subnet": self.subnet}
+        for name in (name for name, value in of_batches.items() if cluster and value):
+            raise SubmissionError(
+                f"--{name} is of a batch, and the cluster {cluster} has its own; leave it out"
+            )
 
     @property
     def words(self) -> list[str]:

@@ -2,8 +2,8 @@
 
     done = Submission(runner, run, say=print).carried_out()
 
-A run has an id of its own: under way it is followed, done it is not done again, and after one that has failed
-the next number of the same id is tried.
+A run has an id of its own, and its attempts are numbered. The last of them counts: under way it is followed,
+done it is not done again, and after one that has failed the next is tried.
 """
 
 from collections.abc import Callable
@@ -73,21 +73,24 @@ class Submission:
 
     def _started(self) -> tuple[str, Seen | None]:
         """The id of the run that counts, and how it stood; a new one has been started."""
+        last: Seen | None = None
         for number in range(1, ATTEMPTS + 1):
             run_id = f"{self.run.base_id}-{number}"
             seen = self.runner.seen(run_id)
             if seen is None:
-                self.begun()
-                started = self.runner.start(run_id, self.run)
-                self.say(f"{run_id} is {'submitted' if started else 'under way already; following it'}")
-                return run_id, None
-            if not seen.over:
-                self.begun()
-                self.say(f"{run_id} is under way; following it")
-                return run_id, seen
-            if seen.good and not self.again:
-                return run_id, seen
-        raise CloudError(f"{self.run.base_id} has failed {ATTEMPTS} times; mend what its output tells of")
+                break
+            last, last_id = seen, run_id
+        else:
+            raise CloudError(f"{self.run.base_id} was run {ATTEMPTS} times; mend what its output tells of")
+        if last is not None and last.over and last.good and not self.again:
+            return last_id, last
+        self.begun()
+        if last is not None and not last.over:
+            self.say(f"{last_id} is under way; following it")
+            return last_id, last
+        started = self.runner.start(run_id, self.run)
+        self.say(f"{run_id} is {'submitted' if started else 'under way already; following it'}")
+        return run_id, None
 
     def _end_of(self, run_id: str, began: float) -> Seen:
         """How a run has ended, with a line for each state it is in."""

@@ -8,7 +8,7 @@ from feature_rows import CALENDAR, Shop, line, local
 
 from jobs.build_on_spark import build_day, build_whole
 from jobs.dataproc_driver import arguments
-from jobs.hadoop_files import HadoopFiles
+from jobs.hadoop_files import HadoopFiles, hidden
 from jobs.lake import Lake, read, write
 
 pytestmark = pytest.mark.gcp
@@ -184,12 +184,30 @@ def test_bigquery_is_asked_for_a_span_of_partitions():
 
 
 def test_a_lake_reads_tables_where_it_is_told(lake, monkeypatch):
-    """With `tables`, the contract's tables come from BigQuery; without, from its own parts."""
-    asked = []
-    monkeypatch.setattr("jobs.lake.read", lambda _, uri: asked.append(uri))
-    lake.table("items")
-    Lake(lake.spark, lake.root, tables="bigquery://my-shop.endcap").table("items")
-    assert asked == [f"{lake.root}/tables/items", "bigquery://my-shop.endcap.items"]
+    """With `tables`, the contract's come from BigQuery, if they are the lake's; else from its own parts."""
+    in_bigquery = {}
+    monkeypatch.setattr("jobs.lake.read", lambda spark, uri: in_bigquery.get(uri) or read(spark, uri))
+    there = Lake(lake.spark, lake.root, tables="bigquery://my-shop.endcap")
+    for name in ("items", "transactions"):
+        rows = lake.table(name)
+        in_bigquery[f"bigquery://my-shop.endcap.{name}"] = rows.withColumn("there", rows.item_id)
+        assert "there" in there.table(name).columns
+        assert "there" not in lake.table(name).columns
+        in_bigquery[f"bigquery://my-shop.endcap.{name}"] = rows.limit(rows.count() - 1)
+        with pytest.raises(ValueError, match=rf"endcap\.{name} has .* rows.*; run `endcap load` first"):
+            there.table(name)
+
+
+def test_slots_outlive_a_crash_between_two_renames(lake):
+    """Their order is that of the shares in every row before; a build that adds none writes nothing."""
+    uri = f"{lake.root}/features/departments.json"
+    lake.files.write_text(uri, '["west", "east"]')
+    before = lake.slots(lake.table("items"))
+    assert before[:2] == ["west", "east"]
+    lake.files.rename(uri, hidden(uri, "old"))
+    assert lake.slots(lake.table("items")) == before
+    lake.files.write_text = None  # nobody may write
+    assert lake.slots(lake.table("items")) == before
 
 
 def test_the_drivers_command_line(capsys):

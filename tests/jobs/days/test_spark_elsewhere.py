@@ -91,6 +91,15 @@ def test_a_batch_of_other_code_does_not_count(shop):
         shop.day(Choices(day=FIRST))
 
 
+def test_a_record_without_what_it_tells_of_does_not_count(shop):
+    """Somebody has removed the features, or they are not there yet."""
+    shop.day(Choices(day=FIRST), until="ingest")
+    built(shop, FIRST, 11)
+    (state_of(shop) / "features" / f"{FIRST}.txt").unlink()
+    with pytest.raises(NotDoneElsewhereError, match=rf"there is no .*{FIRST}\.txt; run .*--again"):
+        shop.day(Choices(day=FIRST))
+
+
 def test_corrected_days_are_done_here(shop):
     """Yesterday's number has changed: its features are built in this process, the day's own by a batch."""
     shop.day(Choices(day=FIRST), until="ingest")

@@ -163,6 +163,17 @@ def test_a_batch_that_is_done_is_not_done_again(cloud):
         assert ("was done before" in told.output) == before
 
 
+def test_the_last_attempt_counts(cloud):
+    """One that failed is done anew, although one before ended well: it may have changed what was there."""
+    submit("build-features")
+    cloud.states = ("FAILED",)
+    assert submit("build-features", "--again").exit_code == 1
+    cloud.states = ("SUCCEEDED",)
+    told = submit("build-features")
+    assert (told.exit_code, "was done before" in told.output) == (0, False)
+    assert [name[-2:] for name in batch_ids(cloud)] == ["-1", "-2", "-3"]
+
+
 @pytest.mark.parametrize("lost_by", ["network", "kill"])
 def test_a_lost_client_finds_its_batch_again(cloud, lost_by, monkeypatch):
     """Google does not answer for long, or the client is ended: the same command follows the same batch."""
@@ -237,6 +248,10 @@ WRONG = [
     (("--project", "My Shop"), "--project is 'My Shop'; use one such as my-shop"),
     (("--bucket", "s3://lake"), "--bucket is 's3://lake'; use gs://BUCKET or gs://BUCKET/FOLDER"),
     (("--property", "cores=8"), "--property is 'cores=8'; use one such as spark.executor.cores=8"),
+    (
+        ("--cluster", "spark", "--image", "r/p/spark:1"),
+        "--image is of a batch, and the cluster spark has its",
+    ),
     (("--tables", "my-shop.endcap"), "--tables is 'my-shop.endcap'; use bigquery://PROJECT.DATASET"),
 ]
 

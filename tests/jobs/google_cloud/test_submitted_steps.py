@@ -19,16 +19,15 @@ from spark_submit import BLOCKED, spark_submit
 
 from feature_repo.item_text import TEXT_COLUMNS, item_texts
 from feature_repo.settings import Settings
+from jobs import dataproc_driver as driver
 from jobs import text_encoder
 from jobs.batches import record_file
 from jobs.build_day_features import part_of, snapshots, write_histories, write_part
 from jobs.build_features import feature_tables, write_feature_table
-from jobs.build_on_spark import build_whole
 from jobs.day_engine import SparkEngine
 from jobs.days.steps import DAY_STEPS
 from jobs.embed_items import VectorCache
 from jobs.embed_items import run as embed_locally
-from jobs.embed_on_spark import embed_items
 from jobs.google_cloud.package_zip import Package
 from jobs.lake import Lake
 from jobs.pipeline import Pipeline
@@ -99,7 +98,8 @@ def lake(spark, tmp_path_factory):
     """The same shop's lake, where the driver's own functions make all features in this process."""
     before, today = shop_until(MIDNIGHT)
     settings = before.write(tmp_path_factory.mktemp("lake"))
-    assert {name for name, _, _ in build_whole(lake_of(spark, settings))} == set(KEYS)
+    told = driven(spark, settings, "build-features")
+    assert {note.partition(":")[0] for note in told["notes"]} == set(KEYS)
     with_day(settings, today)
     return settings
 
@@ -110,6 +110,9 @@ def submitted(lake, tmp_path_factory):
     folder = tmp_path_factory.mktemp("batch")
     with dataproc_shop.cloud(lake.state) as server, pytest.MonkeyPatch.context() as patch:
         patch.setattr(dataproc_shop.dataproc, "POLL_S", 0.2)
+        record = lake.state / "tables" / "ingest.json"  # by which a mounted bucket is known
+        record.write_text("{}")
+        server.buckets.objects[f"{LAKE}/tables/ingest.json"] = record.read_bytes()
         server.execute = spark_submit(folder, server.buckets, LAKE, lake.state)
         told = submit("build-features", "--date", str(MONDAY))
         assert told.exit_code == 0, told.output + (folder / "driver.log").read_text()
@@ -121,13 +124,15 @@ def submitted(lake, tmp_path_factory):
 def embedded(spark, lake):
     """That shop after its items are embedded by Spark's workers."""
     n_items = pq.read_table(lake.table("items")).num_rows
-    assert embed_items(lake_of(spark, lake)) == (n_items, n_items, n_items)
+    told = driven(spark, lake, "embed-items")
+    assert (told["rows"], told["detail"]) == (n_items, f"{n_items} unique texts, {n_items} encoded")
     return lake
 
 
-def lake_of(spark, settings):
-    """The lake that a state folder is."""
-    return Lake(spark, f"file://{settings.state}")
+def driven(spark, settings, step):
+    """What the driver tells of a step over the lake that a state folder is, in this process."""
+    root = f"file://{settings.state}"
+    return driver.run(Lake(spark, root), driver.arguments([step, "--root", root]))["result"]
 
 
 def rows_of(settings, name, part):
@@ -190,8 +195,8 @@ def test_vectors_are_the_local_ones(local, embedded):
 
 def test_only_new_texts_are_encoded(spark, embedded):
     """A second run encodes none, and the local step finds the same vectors by the same keys."""
-    items, _, encoded = embed_items(lake_of(spark, embedded))
-    assert (items > 0, encoded) == (True, 0)
+    told = driven(spark, embedded, "embed-items")
+    assert (told["rows"] > 0, told["detail"].partition(", ")[2]) == (True, "0 encoded")
     (cache,) = (embedded.state / "embeddings").iterdir()
     table = pq.read_table(embedded.table("items"))
     assert (
