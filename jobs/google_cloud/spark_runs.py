@@ -13,11 +13,10 @@ from datetime import date
 from typing import Any
 
 from feature_repo.settings import BUCKET, DATASET
+from jobs.google_cloud.names import PROJECT, REGION
 
 RUNTIME = "2.3"  # Spark 3.5; the BigQuery connector is in it
 LABELS = {"made-by": "endcap"}
-PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
-REGION = re.compile(r"[a-z]+-[a-z]+[0-9]{1,2}")
 BIGQUERY = "bigquery://"
 PROPERTY = re.compile(r"spark\.[\w.-]+", re.ASCII)
 # A GPU for each worker, which has it for itself. SQL stays on the CPU, and leaves the GPU's memory to torch.

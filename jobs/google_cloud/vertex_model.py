@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobs.google_cloud.names import PROJECT, REGION
+
 PORT = 8080
 HEALTH_ROUTE, PREDICT_ROUTE = "/vertex/health", "/vertex/predict"  # of `bentos.vertex`, as Vertex tells it
 PROBE_EVERY_S, PROBES_AT_START = 5, 24  # so a container has two minutes to be ready; it takes 10 to 20 s
 MADE_BY = {"made-by": "endcap"}
 IMAGE = re.compile(r"[a-z0-9.-]+-docker\.pkg\.dev/[\w./-]+(:[\w.-]+|@sha256:[0-9a-f]{64})", re.ASCII)
 ENDPOINT = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?|[1-9][0-9]{0,8}")
-PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
-REGION = re.compile(r"[a-z]+-[a-z]+[0-9]{1,2}")
 SECRET = re.compile(r"projects/[\w:.-]+/secrets/[\w-]{1,255}/versions/(latest|\d{1,10})", re.ASCII)
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SECRET_NAME = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
