@@ -9,6 +9,7 @@ used and nobody is asked. What is read is never printed; a new version counts fr
 
 import base64
 import binascii
+import http.client
 import json
 import re
 import time
@@ -23,6 +24,7 @@ SCHEMES = ("redis://", "rediss://", "unix://")
 MANAGER = "https://secretmanager.googleapis.com"
 IDENTITY = "http://{host}/computeMetadata/v1/instance/service-accounts/default/token"
 TIMEOUT_S, TRIES, PAUSE_S = 5.0, 3, 0.5
+FAILURES = (OSError, http.client.HTTPException)  # on the way: nobody answers, or in no HTTP
 ADVICE = {
     401: "the service account is not known there",
     403: "grant roles/secretmanager.secretAccessor on it to the service account of this container",
@@ -67,8 +69,9 @@ def secret(name: str, environ: Mapping[str, str]) -> str:
     except urllib.error.HTTPError as error:
         advice = ADVICE.get(error.code, "run it again in a minute")
         raise SecretError(f"{SECRET}: {name} is refused with {error.code}; {advice}") from None
-    except (OSError, TimeoutError) as error:
-        raise SecretError(f"{SECRET}: {name} cannot be read, as {manager} does not answer: {error}") from None
+    except FAILURES as error:
+        why = error if isinstance(error, OSError) else type(error).__name__  # which repeats no answer
+        raise SecretError(f"{SECRET}: {name} cannot be read, as {manager} does not answer: {why}") from None
     except (KeyError, TypeError, ValueError, binascii.Error):
         raise SecretError(f"{SECRET}: {manager} gave no secret for {name}") from None
 
@@ -78,7 +81,7 @@ def token(environ: Mapping[str, str]) -> str:
     host = environ.get("GCE_METADATA_HOST") or "metadata.google.internal"
     try:
         return str(asked(IDENTITY.format(host=host), {"Metadata-Flavor": "Google"})["access_token"])
-    except (OSError, TimeoutError, KeyError, TypeError, ValueError) as error:
+    except (*FAILURES, KeyError, TypeError, ValueError) as error:
         raise SecretError(
             f"{SECRET} is set, and the metadata server {host} gives no token ({type(error).__name__});"
             f" outside of Google Cloud set {URL} instead"
@@ -95,7 +98,7 @@ def asked(url: str, headers: Mapping[str, str]) -> Any:
         except urllib.error.HTTPError as error:
             if error.code < 500 or not left:
                 raise
-        except OSError:
+        except FAILURES:
             if not left:
                 raise
         time.sleep(PAUSE_S)

@@ -13,6 +13,7 @@ import logging
 import sqlite3
 import uuid
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -27,7 +28,7 @@ from bentos.api_models import (
     WhyNotRequest,
     refused,
 )
-from bentos.arms import Arms
+from bentos.arms import Arms, Variant
 from bentos.blas import use_one_blas_thread
 from bentos.body_limit import BodyLimit
 from bentos.event_log import EventLog
@@ -114,7 +115,7 @@ class Endcap:
         metrics.serving(self.release.tag)
         online.state.answer, online.state.intake = self.answer, self.intake
         online.state.release, online.state.clock = lambda: self.release, self.clock
-        online.state.ready = self.__is_ready__
+        online.state.ready, online.state.check = self.__is_ready__, self.check
         self.live.engine.rules.watch()
         self.arms.watch()
         if not in_bento():
@@ -190,16 +191,25 @@ class Endcap:
             log.warning("the log of events cannot be read: %s", error)
             return []
 
+    def variant(self, request: RecommendRequest, now: datetime) -> Variant:
+        """What answers a request; ValidationError for a forced arm that is not there."""
+        try:
+            return self.arms.of(request.user_id, now, request.arms)
+        except ExperimentError as error:
+            raise refused(request, "arms", error) from error
+
+    def check(self, request: RecommendRequest) -> None:
+        """ValidationError for what only the service can tell to be wrong: a forced arm that is not there."""
+        if request.arms:
+            self.variant(request, self.clock.now())
+
     async def answer(self, request: RecommendRequest) -> dict[str, Any]:
         """The fields of a RecommendAnswer: the same on every route.
 
         ValidationError for a forced arm that is not there.
         """
         began, now, request_id = perf_counter(), self.clock.now(), uuid.uuid4().hex
-        try:
-            variant = self.arms.of(request.user_id, now, request.arms)
-        except ExperimentError as error:
-            raise refused(request, "arms", error) from error
+        variant = self.variant(request, now)
         recent = self.recent(request.user_id)
         reader = self.reads.reader(request_id, variant.features)
         found = recommend(

@@ -6,13 +6,14 @@
 
 `predictions` has one answer of POST /recommend for each instance, in order; `parameters` are what instances
 do not say themselves. Vertex has read numbers as floats, so k = 5.0 is 5 here. All instances are checked
-before the first is answered; who calls sees which one is wrong, and its value.
+before the first is answered; who calls sees which one is wrong, and its value. What was answered before the
+time was over has been logged as shown.
 """
 
 import asyncio
 import re
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Annotated, Any, Literal
@@ -98,7 +99,7 @@ class Contract:
         return [*found, Route(self.predict, predict, methods=["POST"])] if self.predict else found
 
 
-async def health(request: Request) -> Response:
+def health(request: Request) -> Response:
     """Whether traffic may be sent here: as /readyz."""
     if request.app.state.ready():
         return json_response({"status": "ready"})
@@ -110,11 +111,21 @@ async def predict(request: Request) -> Response:
     answer: Answer = request.app.state.answer
     try:
         asked = instances(await request.body())
+        check_all(asked, request.app.state.check)
         return json_response({"predictions": await predictions(answer, asked, BUDGET_S)})
     except InstancesError as error:
         return json_response({"error": str(error)}, 400)
     except OutOfTimeError as error:
         return json_response({"error": str(error)}, 504)
+
+
+def check_all(asked: Sequence[RecommendRequest], check: Callable[[RecommendRequest], None]) -> None:
+    """InstancesError for the first request that the service could not answer."""
+    for position, request in enumerate(asked):
+        try:
+            check(request)
+        except ValidationError as error:
+            raise InstancesError("; ".join(mistakes(error, f"instances[{position}]"))) from error
 
 
 async def predictions(

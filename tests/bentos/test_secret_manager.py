@@ -143,6 +143,27 @@ def test_an_answer_that_is_none_is_told(google, body):
     assert "gave no secret for" in said
 
 
+def test_an_answer_that_is_no_http_is_told(google):
+    """Whatever listens there: both of whom the container asks."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+
+        def garble():
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(1_000)
+                    connection.sendall(b"swordfish\r\n\r\n")
+
+        threading.Thread(target=garble, daemon=True).start()
+        place = f"127.0.0.1:{server.getsockname()[1]}"
+        assert "gives no token (BadStatusLine)" in refused({**google.variables(), "GCE_METADATA_HOST": place})
+        manager = {"SECRET_MANAGER_EMULATOR_HOST": f"http://{place}"}
+        assert "does not answer" in refused({**google.variables(), **manager})
+
+
 def test_nothing_of_google_is_imported():
     """Neither by what reads the secret, nor by the verbs before they run."""
     program = (

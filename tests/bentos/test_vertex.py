@@ -16,10 +16,14 @@ pytestmark = pytest.mark.gcp
 GIVEN = {"AIP_HTTP_PORT": "8080", "AIP_HEALTH_ROUTE": "/health", "AIP_PREDICT_ROUTE": "/predict"}
 
 
-def client(contract, *, ready=True, answer=None):
+def nothing(_):
+    """A check that finds nothing wrong."""
+
+
+def client(contract, *, ready=True, answer=None, check=nothing):
     """A client of an application with the routes of a contract."""
     app = online_app(contract.routes())
-    app.state.ready, app.state.answer = (lambda: ready), answer
+    app.state.ready, app.state.answer, app.state.check = (lambda: ready), answer, check
     return TestClient(app)
 
 
@@ -118,6 +122,15 @@ def test_all_is_checked_before_the_first_is_answered():
     async def answer(request):
         asked.append(request)
 
+    def check(request):
+        if request.arms:
+            RecommendRequest(user_id=7)  # a mistake as the service tells those of arms
+
+    arms = {"instances": [{"user_id": "a"}, {"user_id": "b", "arms": {"no": "no"}}]}
+    contract = Contract.from_environment(GIVEN)
+    refused = client(contract, answer=answer, check=check).post("/predict", json=arms)
+    assert (refused.status_code, asked) == (400, [])
+    assert refused.json()["error"].startswith("instances[1]")
     batch = {"instances": [{"user_id": "a"}, *({"user_id": number} for number in range(8))]}
     refused = client(Contract.from_environment(GIVEN), answer=answer).post("/predict", json=batch)
     assert (refused.status_code, asked) == (400, [])
