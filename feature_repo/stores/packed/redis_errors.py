@@ -15,8 +15,7 @@ from feature_repo.stores.packed.redis_server import CA
 
 CLUSTER = (
     "is in cluster mode, which keeps a whole view on one shard; use Memorystore for Redis (Standard Tier, up"
-    " to 300 GB, at 68,000 shoppers a GB), or Memorystore for Valkey with cluster mode disabled; see"
-    " docs/memorystore.md"
+    " to 300 GB), or Memorystore for Valkey with cluster mode disabled; see docs/memorystore.md"
 )
 CLUSTER_ERRORS = (
     redis.exceptions.AskError,

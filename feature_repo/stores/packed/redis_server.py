@@ -71,16 +71,6 @@ def named(parts: Any) -> bool:
     return bool(parts.hostname) and (parts.path.strip("/") == "" or parts.path.strip("/").isdecimal())
 
 
-def redacted(url: str) -> str:
-    """The URL of a server without user, password and options.
-
-    >>> redacted("rediss://:swordfish@10.0.0.3:6378/0?ssl_ca_certs=ca.pem")
-    'rediss://10.0.0.3:6378/0'
-    """
-    parts = urlsplit(checked_url(url))
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
 def connected(url: str, *, timeout_s: float, connections: int = CONNECTIONS) -> redis.Redis:
     """A client with a pool of its own; the first call opens a connection.
 

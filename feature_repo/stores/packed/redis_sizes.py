@@ -6,11 +6,13 @@ Bytes are what the server's own MEMORY USAGE says of a view: rows, their keys, a
 `endcap materialize --end` writes a view beside the old one, which takes that much once more meanwhile.
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from feature_repo.settings import Settings, SettingsError
+from feature_repo.stores.packed.layout import PackedStoreError
 from feature_repo.stores.packed.opened import open_rows
 from feature_repo.stores.packed.redis_rows import RedisRows
 
@@ -31,7 +33,7 @@ class ViewSize:
         >>> print(ViewSize("user_stats", 1_000, 316_000))
         user_stats         1,000 rows      316 bytes each      0.0003 GB   3,164,557 rows a GB
         """
-        each = self.bytes / self.rows
+        each = self.bytes / max(1, self.rows)
         told = f"{self.view:<16}{self.rows:>8,} rows {each:>8,.0f} bytes each {self.bytes / 1e9:>11,.4f} GB"
         return f"{told} {1e9 / each:>11,.0f} rows a GB"
 
@@ -47,11 +49,14 @@ def main(settings: Settings, say: Any = print) -> None:
     """Say it of the store that the settings name."""
     rows = open_rows(settings, timeout_s=60.0)
     if not isinstance(rows, RedisRows):
-        raise SettingsError(f"{settings.feature_store} names no Redis server; set FEAST_FS_YAML_FILE_PATH")
+        raise SettingsError(f"{settings.feature_store} names no Redis server; set ENDCAP_PROFILE=gcp")
     for each in view_sizes(rows):
         say(str(each))
     rows.close()
 
 
 if __name__ == "__main__":
-    main(Settings.from_environment())
+    try:
+        main(Settings.from_environment())
+    except (SettingsError, PackedStoreError) as error:
+        sys.exit(f"Error: {error}")

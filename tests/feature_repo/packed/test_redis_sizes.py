@@ -35,5 +35,5 @@ def test_sizes_are_what_the_server_says(redis_url, monkeypatch):
 
 def test_a_store_of_files_has_no_such_size(tmp_path):
     """The message names the variable that chooses the store."""
-    with pytest.raises(SettingsError, match="names no Redis server; set FEAST_FS_YAML_FILE_PATH"):
+    with pytest.raises(SettingsError, match="names no Redis server; set ENDCAP_PROFILE=gcp"):
         redis_sizes.main(Settings(tmp_path, tmp_path))
