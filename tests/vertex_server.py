@@ -160,6 +160,7 @@ class VertexServer:
         to = {model: share for model, share in to.items() if share}
         if dict(endpoint.traffic_split) != to:
             self.splits.append(to)
+            self.turns.clear()
         endpoint.traffic_split, endpoint.etag = to, self.etag()
 
     def delete_endpoint(self, request):

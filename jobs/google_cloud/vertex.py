@@ -19,6 +19,7 @@ from jobs.google_cloud.vertex_api import MovedError, Vertex
 from jobs.google_cloud.vertex_model import MADE_BY, Wanted
 from jobs.google_cloud.vertex_smoke import Limits, observe, smoke
 from jobs.google_cloud.vertex_traffic import (
+    BEFORE,
     DEPLOYING,
     WHOLE,
     ours,
@@ -61,7 +62,8 @@ class Rollout:
             )
         self.vertex, self.new, self.resumed = vertex, new, DEPLOYING in labels
         self.split = dict(endpoint.traffic_split)  # as we have seen or made it last
-        self.before = remembered(labels) if self.resumed else self.split
+        idle = {new: 0} if f"{BEFORE}{new}" in labels else {}  # it was kept to go back to
+        self.before = remembered(labels) if self.resumed else {**idle, **self.split}
         self.labels = {} if self.resumed else {name: labels[name] for name in labels if ours(name)}
 
     @property
@@ -90,21 +92,44 @@ class Rollout:
         self._shift({self.new: WHOLE}, lambda labels: remembering(labels, self.before))
 
     def put_back(self) -> None:
-        """Split the traffic as it was, and take the new model down; what others have given it stays."""
+        """Split the traffic as it was, and take the new model down; what others have given it stays.
+
+        One that was deployed before stays so. One that is still being deployed cannot be taken down yet: the
+        word of it stays, by which `go_back` does.
+        """
+        going = self._going()
+        words = self.before if going else {}
         try:
-            self._shift(self.before, lambda labels: {**remembering(labels, {}), **self.labels})
+            self._shift(
+                self.before,
+                lambda labels: {**remembering(labels, words, going), **({} if going else self.labels)},
+            )
         except MovedError as error:
             endpoint = self.vertex.endpoint()
             if endpoint is None or dict(endpoint.traffic_split).get(self.new):
                 self.vertex.say(f"{error}; it is left so, and {self.new} as it is")
                 return
-        if self.before.get(self.new):
+        if going:
+            self.vertex.say(
+                f"{self.new} is still being deployed, and costs once it is; as soon as that is over, take it"
+                " down with: endcap undeploy vertex --to previous"
+            )
+            return
+        if self.new in self.before:
             return
         try:
-            self.vertex.undeploy(self.new, UNDEPLOY_S)
-            self.vertex.say(f"{self.new} is undeployed")
+            if self.new in self.vertex.deployed():
+                self.vertex.undeploy(self.new, UNDEPLOY_S)
+                self.vertex.say(f"{self.new} is undeployed")
         except CloudError as error:
             self.vertex.say(f"{self.new} has no traffic, may still be deployed, and costs then: {error}")
+
+    def _going(self) -> str | None:
+        """Its id while it is being deployed; None where it is not, or nobody says so."""
+        try:
+            return self.new if self.vertex.deploying() else None
+        except CloudError:
+            return None
 
     def _shift(self, to: dict[str, int], labels: Callable[[Any], dict[str, str]]) -> None:
         self.vertex.shift(to, seen=self.split, labels=labels)
@@ -201,7 +226,7 @@ def go_back(vertex: Vertex, timeout_s: float) -> str:
 
 
 def remove(vertex: Vertex, timeout_s: float) -> str:
-    """Take down all that is deployed at the endpoint, and delete it and the models that we made for it."""
+    """Take down all that is deployed at the endpoint, and delete that and those models, if we made them."""
     vertex.settle(timeout_s)
     endpoint = vertex.endpoint()
     if endpoint is None:

@@ -130,6 +130,10 @@ class Vertex:
             except CloudError as error:
                 self.say(str(error))
 
+    def deploying(self) -> bool:
+        """Whether a deployment to this endpoint is under way."""
+        return any(self._running(self.place.name, "DeployModel"))
+
     def deployed(self) -> dict[str, str]:
         """Resource names of the models that are deployed here, by the ids of their deployments."""
         endpoint = self.endpoint()

@@ -112,7 +112,9 @@ def deploy_vertex(project: str, region: str, endpoint: str, words: tuple[str, ..
 @endpoint_option
 @timeout_option
 @click.option("--to", type=click.Choice(["previous"]), help="Go back to what served before.")
-@click.option("--all", "everything", is_flag=True, help="Remove the endpoint and all that we made for it.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Remove the endpoint and what is deployed there, if we made it."
+)
 def undeploy_vertex(
     project: str, region: str, endpoint: str, timeout_s: float, to: str | None, *, everything: bool
 ) -> None:

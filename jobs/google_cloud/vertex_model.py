@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bentos.secret_manager import NAME as SECRET_VERSION
 from jobs.google_cloud.names import PROJECT, REGION
 
 PORT = 8080
@@ -19,7 +20,6 @@ PROBE_EVERY_S, PROBES_AT_START = 5, 24  # so a container has two minutes to be r
 MADE_BY = {"made-by": "endcap"}
 IMAGE = re.compile(r"[a-z0-9.-]+-docker\.pkg\.dev/[\w./-]+(:[\w.-]+|@sha256:[0-9a-f]{64})", re.ASCII)
 ENDPOINT = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?|[1-9][0-9]{0,8}")
-SECRET = re.compile(r"projects/[\w:.-]+/secrets/[\w-]{1,255}/versions/(latest|\d{1,10})", re.ASCII)
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SECRET_NAME = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
 PASSWORD_IN_URL = re.compile(r"://[^\s/@]*:[^\s/@]+@")
@@ -104,7 +104,7 @@ class Wanted:
                 f"--image is {self.image!r:.120}, outside of --region {self.place.region}; push it to a"
                 " repository of that region, from which alone Vertex AI takes images"
             )
-        if self.redis_secret and not SECRET.fullmatch(self.redis_secret):
+        if self.redis_secret and not SECRET_VERSION.fullmatch(self.redis_secret):
             raise DeployError(
                 f"--redis-secret is {self.redis_secret!r:.120};"
                 " use projects/PROJECT/secrets/NAME/versions/VERSION"

@@ -198,6 +198,39 @@ def test_a_model_that_cannot_be_taken_down_is_said_to_cost(serving):
     assert traffic(serving) == {NEW: 100}
 
 
+@pytest.mark.parametrize("cut_off_by", ["timeout", "interrupt"])
+def test_a_model_that_is_still_being_deployed_is_not_forgotten(serving, cut_off_by):
+    """Google goes on with it: that is said, and going back takes it down as soon as it is there."""
+    uploaded(serving, wanted("r2"))
+    serving.polls = 10**9
+    if cut_off_by == "interrupt":
+        serving.hooks["GetOperation"] = lambda _: os.kill(os.getpid(), signal.SIGINT)
+    found = deploy("r2", "--timeout", "1")
+    assert found.exit_code != 0
+    assert f"{NEW} is still being deployed, and costs once it is" in found.output
+    assert "is undeployed" not in found.output
+    serving.hooks.clear()
+    serving.polls = 1
+    for name, held in serving.operations.items():
+        held["left"] = 0
+        serving.poll(name)
+    assert (traffic(serving), deployed(serving)) == ({OLD: 100}, [OLD, NEW])
+    assert undeploy("--to", "previous").exit_code == 0
+    assert as_before(serving)
+
+
+def test_a_failed_return_leaves_what_was_kept_to_go_back_to(serving):
+    """The model before, deployed again, fails: it stays deployed without traffic, and can be gone back to."""
+    assert deploy("r2").exit_code == 0
+    words = dict(endpoint(serving).labels)
+    serving.behaviour[IMAGE.format("r1")] = empty
+    assert deploy("r1").exit_code == 1
+    assert (traffic(serving), deployed(serving)) == ({NEW: 100}, [OLD, NEW])
+    assert dict(endpoint(serving).labels) == words
+    assert undeploy("--to", "previous").exit_code == 0
+    assert as_before(serving)
+
+
 def test_traffic_that_cannot_be_put_back_is_said_aloud(serving):
     """With the command that does it later."""
     serving.behaviour[IMAGE.format("r2")] = empty
