@@ -203,7 +203,7 @@ def newcomer_last(
     least = min(wanted, departments_of(order[:k], items, catalogue)) if wanted > 1 else 1
     for place in order[k:][newcomers[order[k:]]]:
         tried = np.append(order[: k - 1], place)
-        fits = within_category_cap(items[tried], catalogue, k, rules)[-1]
+        fits = k - 1 in within_category_cap(items[tried], catalogue, k, rules)
         if fits and (least == 1 or departments_of(tried, items, catalogue) >= least):
             behind = order[k - 1 :]
             return np.concatenate([tried, behind[behind != place]])

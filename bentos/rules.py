@@ -95,18 +95,22 @@ def category_cap(k: int, rules: Mapping[str, Any]) -> int:
     return max(1, math.floor(share * k))
 
 
-def within_category_cap(items: Positions, catalogue: Catalogue, k: int, rules: Mapping[str, Any]) -> Mask:
-    """Of one category, only the best `share * k` (at least one) may stand among the first k.
+def within_category_cap(
+    items: Positions, catalogue: Catalogue, k: int, rules: Mapping[str, Any]
+) -> list[int]:
+    """Places of the first `k` items that may stand in as many slots, fewer where there are not so many.
 
-    `items` are best first.
+    `items` are best first. Of one category only the best `share * k` may, and at least one.
     """
-    codes = catalogue.categories[items]
-    order = np.argsort(codes, kind="stable")
-    ordered = codes[order]
-    starts = np.searchsorted(ordered, ordered, side="left")
-    place = np.empty(len(items), dtype=np.intp)
-    place[order] = np.arange(len(items)) - starts
-    return np.asarray(place < category_cap(k, rules))
+    cap, found = category_cap(k, rules), []
+    held: dict[int, int] = {}
+    for place, category in enumerate(catalogue.categories[items].tolist()):
+        if held.get(category, 0) < cap:
+            held[category] = held.get(category, 0) + 1
+            found.append(place)
+            if len(found) == k:
+                break
+    return found
 
 
 def apply(
@@ -126,21 +130,22 @@ def apply(
     as others can fill them, and keeps its order behind.
     """
     marked = marked or marks_of(catalogue, rules)
-    sold = available(has_features, rules)
-    wanted = marked.wanted[items]
-    missing = not_in_basket(items, basket, rules)
-    earning = marked.earning[items]
-    kept = np.flatnonzero(sold & wanted & missing & earning)
-    capped = within_category_cap(items[kept], catalogue, k, rules)
-    first = np.flatnonzero(capped)[:k]
+    may_stay = {
+        "available": available(has_features, rules),
+        "blocked": marked.wanted[items],
+        "in_basket": not_in_basket(items, basket, rules),
+        "minimum_margin": marked.earning[items],
+    }
+    staying, left, turned_away = np.ones(len(items), dtype=bool), len(items), {}
+    for rule, may in may_stay.items():
+        staying &= may
+        before, left = left, int(np.count_nonzero(staying))
+        turned_away[rule] = before - left
+    kept = np.flatnonzero(staying)
+    first = within_category_cap(items[kept], catalogue, k, rules)
     behind = np.ones(len(kept), dtype=bool)
     behind[first] = False
     order = np.concatenate([kept[first], kept[behind]])
-    turned_away = {
-        "available": int((~sold).sum()),
-        "blocked": int((sold & ~wanted).sum()),
-        "in_basket": int((sold & wanted & ~missing).sum()),
-        "minimum_margin": int((sold & wanted & missing & ~earning).sum()),
-        "category_cap": int((~np.isin(kept[:k], order[:k])).sum()),
-    }
+    shown = set(order[:k].tolist())
+    turned_away["category_cap"] = sum(row not in shown for row in kept[:k].tolist())
     return order, turned_away
