@@ -1,39 +1,59 @@
 """Reasons: one sentence per recommended item, from the same numbers that ranked it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bentos.candidates import Candidates
 from bentos.release import Release
 from bentos.shopper import Shopper
+from feature_repo.pair_features import PastPurchases, Positions
 
 # From this share of a shopper's purchases, a category is one "that you buy often".
 OFTEN = 0.02
 NEWCOMER = "New in the shop, of a kind that you buy"
 
 
-def reason(release: Release, shopper: Shopper, candidates: Candidates, row: int) -> str:
-    """Why candidate `row` is recommended, in words."""
-    item = int(candidates.items[row])
-    past = shopper.past
-    place = int(np.searchsorted(past.items, item))
-    if place < len(past.items) and past.items[place] == item:
-        return bought_before(int(past.counts[place]), float(past.days_since[place]))
-    catalogue = release.catalogue
-    category = readable(str(catalogue.category_names[catalogue.categories[item]]))
-    sources = candidates.sources_of(row)
-    share = 0.0
-    if past.items.size:
-        alike = catalogue.categories[past.items] == catalogue.categories[item]
-        share = float(past.decayed[alike].sum()) / max(float(past.decayed.sum()), 1e-9)
+def reasons(
+    release: Release,
+    shopper: Shopper,
+    candidates: Candidates,
+    rows: Sequence[int],
+    places: Sequence[int | None],
+) -> list[str]:
+    """Why the candidates of some rows are recommended, in words; `places` are theirs in the past."""
+    past, catalogue = shopper.past, release.catalogue
+    categories = catalogue.categories[candidates.items[rows]].tolist()
+    of_past, all_bought = catalogue.categories[past.items], max(float(past.decayed.sum()), 1e-9)
+    found = []
+    for row, place, category in zip(rows, places, categories, strict=True):
+        if place is not None:
+            found.append(bought_before(int(past.counts[place]), float(past.days_since[place])))
+            continue
+        share = float(past.decayed[of_past == category].sum()) / all_bought
+        name = readable(str(catalogue.category_names[category]))
+        found.append(new_to_you(name, share, candidates.sources_of(row), known=bool(past.items.size)))
+    return found
+
+
+def places_of(past: PastPurchases, items: Positions) -> list[int | None]:
+    """Where items stand in a past, None for those that were never bought."""
+    begins = np.searchsorted(past.items, items, side="left").tolist()
+    ends = np.searchsorted(past.items, items, side="right").tolist()
+    return [begin if begin < end else None for begin, end in zip(begins, ends, strict=True)]
+
+
+def new_to_you(category: str, share: float, sources: Sequence[str], *, known: bool) -> str:
+    """The reason for something that the shopper never bought: `share` of what they buy is of its category."""
     if share >= OFTEN:
         return f"New to you, from {category}, which you buy often"
-    if past.items.size and {"two_tower", "co_purchase", "neighbours"} & set(sources):
+    if known and {"two_tower", "co_purchase", "neighbours"} & set(sources):
         return "Bought by shoppers with a taste like yours"
     if share > 0 and "affinity" in sources:
         return f"New to you, from {category}, which you buy"
     if "top_sellers" in sources:
         return "A top seller of the last four weeks"
-    return "Goes with what you buy" if past.items.size else "Sells well now"
+    return "Goes with what you buy" if known else "Sells well now"
 
 
 def bought_before(times: int, days: float) -> str:

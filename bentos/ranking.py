@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bentos import rules
 from bentos.candidates import Candidates
-from bentos.explain import NEWCOMER, reason
+from bentos.explain import NEWCOMER, places_of, reasons
 from bentos.exploration import Explore, Explored, explored
 from bentos.newcomers import newcomers
 from bentos.placement import Page, placed
@@ -85,21 +85,29 @@ def slots_of(release: Release, who: Shopper, ranking: Ranking, k: int) -> tuple[
     """The first `k` of a ranking, with titles and reasons."""
     catalogue, candidates, new = release.catalogue, ranking.candidates, ranking.newcomers
     page = ranking.order[:k]
-    bought = np.isin(candidates.items[page], who.past.items)
+    items, rows = candidates.items[page], page.tolist()
+    places = places_of(who.past, items)
+    columns = zip(
+        rows,
+        catalogue.item_ids[items].tolist(),
+        catalogue.titles[items].tolist(),
+        ranking.scores[page].tolist(),
+        places,
+        reasons(release, who, candidates, rows, places),
+        strict=True,
+    )
     return tuple(
         Slot(
-            item_id=str(catalogue.item_ids[candidates.items[row]]),
-            title=str(catalogue.titles[candidates.items[row]]),
-            score=float(ranking.scores[row]),
+            item_id=item_id,
+            title=title,
+            score=score,
             rank=rank,
-            sources=candidates.sources_of(int(row)),
-            reason=NEWCOMER
-            if rank == k and new is not None and new[row]
-            else reason(release, who, candidates, int(row)),
-            placed_by=ranking.placed_by.get(int(row)),
-            bought_before=bool(before),
+            sources=candidates.sources_of(row),
+            reason=NEWCOMER if rank == k and new is not None and new[row] else reason,
+            placed_by=ranking.placed_by.get(row),
+            bought_before=place is not None,
         )
-        for rank, (row, before) in enumerate(zip(page, bought, strict=True), start=1)
+        for rank, (row, item_id, title, score, place, reason) in enumerate(columns, start=1)
     )
 
 

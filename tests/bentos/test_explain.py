@@ -5,7 +5,7 @@ import pytest
 from tiny_release import NOW, user_row
 
 from bentos.candidates import SOURCES, Candidates, draw
-from bentos.explain import OFTEN, bought_before, readable, reason
+from bentos.explain import OFTEN, bought_before, places_of, readable, reasons
 from bentos.shopper import shopper
 from feature_repo.pair_features import GROUPS
 
@@ -14,6 +14,13 @@ def candidate(item, *sources):
     """One candidate, brought by some sources."""
     scores = np.array([[0.0 if name in sources else np.nan for name in SOURCES]], np.float32)
     return Candidates(np.array([item], np.int32), scores, np.zeros((1, len(GROUPS)), np.float32))
+
+
+def reason(release, who, candidates, row):
+    """Why one candidate is recommended."""
+    places = places_of(who.past, candidates.items[[row]])
+    (said,) = reasons(release, who, candidates, [row], places)
+    return said
 
 
 @pytest.mark.parametrize(
