@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bentos.release import Release
+from feature_repo.compiled import compiled
 from feature_repo.pair_features import GROUPS, Floats, Groups, PastPurchases, Positions, few_groups
 
 PRIOR = 10.0  # a shopper's first 10 decayed purchases weigh as much as the shop's average
@@ -42,19 +43,29 @@ class Combinations:
     Those of all kinds but the narrowest, which are fewer still, are summed first.
     """
 
-    wide: NDArray[np.intp]  # (n_kinds - 1, n_wide) groups, all kinds numbered as one
-    wide_of: NDArray[np.intp]  # (n_combinations,)
-    narrow: NDArray[np.intp]  # (n_combinations,) groups of the last kind
-    of_item: NDArray[np.intp]  # (n_items,) each item's combination
+    wide: Positions  # (n_wide, n_kinds - 1) groups, all kinds numbered as one
+    wide_of: Positions  # (n_combinations,)
+    narrow: Positions  # (n_combinations,) groups of the last kind
+    of_item: Positions  # (n_items,) each item's combination
 
     def sums(self, values: Floats) -> Floats:
         """Sums of values (n_groups,) over the groups of each combination: (n_combinations,)."""
-        wide: Floats = values.take(self.wide[0])
-        for groups in self.wide[1:]:
-            wide += values.take(groups)
-        found: Floats = wide.take(self.wide_of)
-        found += values.take(self.narrow)
-        return found
+        return summed(values, self.wide, self.wide_of, self.narrow)
+
+
+@compiled
+def summed(values: Floats, wide: Positions, wide_of: Positions, narrow: Positions) -> Floats:
+    """As `Combinations.sums`, kind by kind in their order."""
+    sums = np.empty(len(wide), np.float32)
+    for place in range(len(wide)):
+        total = values[wide[place, 0]]
+        for kind in range(1, wide.shape[1]):
+            total += values[wide[place, kind]]
+        sums[place] = total
+    found = np.empty(len(narrow), np.float32)
+    for place in range(len(narrow)):
+        found[place] = sums[wide_of[place]] + values[narrow[place]]
+    return found
 
 
 def combinations(release: Release) -> Combinations:
@@ -66,10 +77,10 @@ def _combinations(release: Release) -> Combinations:
     distinct, of_item = np.unique(item_groups(release).joint, axis=0, return_inverse=True)
     wide, wide_of = np.unique(distinct[:, :-1], axis=0, return_inverse=True)
     return Combinations(
-        wide=np.ascontiguousarray(wide.T),
-        wide_of=wide_of.ravel(),
-        narrow=np.ascontiguousarray(distinct[:, -1]),
-        of_item=of_item.ravel(),
+        wide=wide.astype(np.int32),
+        wide_of=wide_of.ravel().astype(np.int32),
+        narrow=distinct[:, -1].astype(np.int32),
+        of_item=of_item.ravel().astype(np.int32),
     )
 
 
@@ -115,11 +126,25 @@ def raised(past: PastPurchases, codes: NDArray[np.integer[Any]], share: Floats) 
     (n_groups,) the shop's. Unlike `lifts` it is zero, and left out, where nothing was bought, so that a sum
     over a shopper's groups is short.
     """
-    own = codes[past.items]
-    weights = np.repeat(past.decayed, own.shape[1]) if own.ndim > 1 else past.decayed
+    own = codes[past.items] if codes.ndim > 1 else codes[past.items, None]
     names, own = few_groups(own, len(share))
-    counts = np.bincount(own.ravel(), weights=weights)
-    places = np.flatnonzero(counts)
+    places, counts = counted(own, past.decayed, len(share) if names is None else len(names))
     bought = places if names is None else names[places]
-    lift = np.log1p(counts[places].astype(np.float32) / (np.float32(PRIOR) * share[bought]))
+    lift = np.log1p(counts.astype(np.float32) / (np.float32(PRIOR) * share[bought]))
     return bought, lift.astype(np.float32, copy=False)
+
+
+@compiled
+def counted(
+    groups: NDArray[np.integer[Any]], weights: Floats, n_groups: int
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Groups that things are of, in increasing order, and the things' weights together, of those above zero.
+
+    `groups` (n_things, n_kinds) of `n_groups`, `weights` (n_things,).
+    """
+    counts = np.zeros(n_groups)
+    for thing in range(len(groups)):
+        for kind in range(groups.shape[1]):
+            counts[groups[thing, kind]] += weights[thing]
+    found = np.flatnonzero(counts)
+    return found, counts[found]

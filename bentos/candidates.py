@@ -21,7 +21,8 @@ from bentos.pool import cheap_part, cheap_part_of, dear_part, pooled_sales
 from bentos.release import Release
 from bentos.shopper import Shopper
 from bentos.shortlist import view
-from bentos.towers import item_vectors, query_of, two_tower
+from bentos.towers import query_of, two_tower
+from feature_repo.compiled import compiled
 from feature_repo.pair_features import GROUPS, Floats, PastPurchases, Positions
 
 TASKS = ("all", "discover")
@@ -91,13 +92,11 @@ class Opinions:
     @cached_property
     def cheap(self) -> Floats:
         """The pool's score of every item without the inner products, but with the towers' part of sales."""
-        near = self.near.take(newly_bought(self.release).place_of)
-        return cheap_part(self.release, self.group_lifts, near) + pooled_sales(self.release)
+        return cheap_part(self.release, self.group_lifts, self.near)
 
     def cheap_of(self, items: Positions) -> Floats:
         """The same of some items: (n,)."""
-        found = cheap_part_of(self.release, items, self.lifts_of(items), self.near_of(items))
-        return found + pooled_sales(self.release).take(items)
+        return cheap_part_of(self.release, items, self.lifts_of(items), self.near_of(items))
 
     def lifts_of(self, items: Positions) -> Floats:
         """Lifts of some items' groups: (n, n_kinds of groups)."""
@@ -124,9 +123,10 @@ class Opinions:
         return self._shortlist(items[rows], cheap[rows])
 
     def _shortlist(self, items: Positions, cheap: Floats) -> Shortlist:
-        rows, n_factors = item_vectors(self.release).take(items, axis=0), len(self.factors)
-        co_purchase = rows[:, :n_factors] @ self.factors
-        towers = two_tower(self.release, rows[:, n_factors:] @ self.query, co_purchase, items)
+        arrays = self.release.arrays
+        co_purchase = arrays["factor_items"].take(items, axis=0) @ self.factors
+        tasted = arrays["item_bodies"].take(items, axis=0) @ self.query
+        towers = two_tower(self.release, tasted, co_purchase, items)
         pool = cheap - pooled_sales(self.release)[items]
         pool += dear_part(self.release, co_purchase, towers)
         return Shortlist(items, co_purchase, towers, pool)
@@ -225,10 +225,39 @@ def draw(
 
 def ranks(scores: Floats) -> Floats:
     """Place of each row in each column's descending order, 0 first: as `scores`, NaN for NaN."""
-    columns = -scores.T  # a copy, each column's scores beside each other
-    places = np.empty_like(columns)
-    np.put_along_axis(
-        places, np.argsort(columns, axis=1, kind="stable"), np.arange(len(scores), dtype=np.float32)[None], 1
-    )
-    places[np.isnan(columns)] = np.nan  # they came last
-    return places.T
+    return places(np.ascontiguousarray(scores.T)).T
+
+
+@compiled
+def places(columns: Floats) -> Floats:
+    """Place of each number in its row's descending order, ties in the order of columns: as `columns`.
+
+    A radix sort, byte by byte from the lowest, of integers that grow as the numbers fall.
+    """
+    n_columns, n = columns.shape
+    found = np.full((n_columns, n), np.nan, np.float32)
+    keys, start = np.empty(n, np.uint32), np.empty(256, np.int32)
+    order, other = np.empty(n, np.int32), np.empty(n, np.int32)
+    for column in range(n_columns):
+        numbers, known = columns[column] + np.float32(0.0), 0  # -0.0 is 0.0
+        bits = numbers.view(np.uint32)
+        for row in range(n):
+            below_zero = bits[row] >> np.uint32(31)
+            keys[row] = bits[row] if below_zero else np.uint32(0x7FFFFFFF) - bits[row]
+            if numbers[row] == numbers[row]:
+                order[known] = row
+                known += 1
+        for shift in (0, 8, 16, 24):
+            digits = (keys >> np.uint32(shift)) & np.uint32(255)
+            start[:] = 0
+            for place in range(known):
+                start[digits[order[place]]] += 1
+            start[:] = np.cumsum(start) - start
+            for place in range(known):
+                digit = digits[order[place]]
+                other[start[digit]] = order[place]
+                start[digit] += 1
+            order, other = other, order
+        for place in range(known):
+            found[column, order[place]] = place
+    return found

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bentos.factors import unit
 from bentos.release import Release
+from feature_repo.compiled import compiled
 from feature_repo.pair_features import Floats, Positions
 
 TINY = 1e-30  # likeness of all the panel together below which nobody is alike
@@ -25,8 +26,9 @@ class NewlyBought:
     """The items that somebody of the panel newly bought: a bounded number."""
 
     items: Positions  # (n_newly_bought,) in increasing order
-    purchases: NDArray[np.intp]  # (n_purchases,) the place among them of each of the panel's
-    place_of: NDArray[np.intp]  # (n_items,) of each item, n_newly_bought for those that nobody bought
+    purchases: Positions  # (n_purchases,) the place among them of each of the panel's, shopper by shopper
+    shoppers: Positions  # (n_purchases,) of the panel, in increasing order
+    place_of: Positions  # (n_items,) of each item, n_newly_bought for those that nobody bought
 
 
 def newly_bought(release: Release) -> NewlyBought:
@@ -35,10 +37,12 @@ def newly_bought(release: Release) -> NewlyBought:
 
 
 def _newly_bought(release: Release) -> NewlyBought:
-    items, purchases = np.unique(release.arrays["panel_items"], return_inverse=True)
-    place_of = np.full(len(release.catalogue.item_ids), len(items), dtype=np.intp)
+    shoppers = release.arrays["panel_shoppers"]
+    by_shopper = np.argsort(shoppers, kind="stable")
+    items, purchases = np.unique(release.arrays["panel_items"][by_shopper], return_inverse=True)
+    place_of = np.full(len(release.catalogue.item_ids), len(items), dtype=np.int32)
     place_of[items] = np.arange(len(items))
-    return NewlyBought(items.astype(np.int32), purchases, place_of)
+    return NewlyBought(items.astype(np.int32), purchases.astype(np.int32), shoppers[by_shopper], place_of)
 
 
 def neighbours(release: Release, factors: Floats) -> Floats:
@@ -50,6 +54,22 @@ def neighbours(release: Release, factors: Floats) -> Floats:
     squares = np.square(np.maximum(release.arrays["panel_vectors"] @ unit(factors), 0.0))
     likeness = squares * squares  # to the power of SHARPNESS
     total = max(float(likeness.sum()), TINY)
-    weights = (likeness.astype(np.float64) / total).take(release.arrays["panel_shoppers"])
     bought = newly_bought(release)
-    return np.bincount(bought.purchases, weights, minlength=len(bought.items) + 1).astype(np.float32)
+    weights = likeness.astype(np.float64) / total
+    return added(weights, bought.shoppers, bought.purchases, len(bought.items) + 1).astype(np.float32)
+
+
+@compiled
+def added(
+    weights: NDArray[np.float64], shoppers: Positions, purchases: Positions, n: int
+) -> NDArray[np.float64]:
+    """Weights of the shoppers who bought each of `n` things, together: (n,).
+
+    Most shoppers of a panel are unlike, and of no weight.
+    """
+    found = np.zeros(n)
+    for purchase in range(len(purchases)):
+        weight = weights[shoppers[purchase]]
+        if weight > 0.0:
+            found[purchases[purchase]] += weight
+    return found

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bentos.affinity import combinations, item_groups
+from bentos.neighbours import newly_bought
 from bentos.release import Release
 from bentos.towers import sales
+from feature_repo.compiled import compiled
 from feature_repo.pair_features import GROUPS, Floats, Positions
 
 # Rows of `appeal_inputs`: what is the same for everybody. Item features, but for the newcomers of the panel.
@@ -79,14 +81,32 @@ def pooled_sales(release: Release) -> Floats:
 def cheap_part(release: Release, group_lifts: Floats, near: Floats) -> Floats:
     """What the pool makes of all inputs but those that need an inner product with each item: (n_items,).
 
-    `group_lifts` (n_groups,) are the shopper's lifts of all groups, `near` (n_items,) the neighbours' shares.
-    Sums over groups are made for each combination of groups.
+    `group_lifts` (n_groups,) are the shopper's lifts of all groups, `near` (n_newly_bought + 1,) what
+    `neighbours` says. Sums over groups are made for each combination of groups. The towers' part of sales,
+    the same for everybody, is in it.
     """
-    groups, weights = combinations(release), release.arrays["pool_weights"]
+    groups, places = combinations(release), newly_bought(release).place_of
+    sums = groups.sums(group_weights(release) * group_lifts)
+    return of_all(
+        weighed(release, near), places, sums, groups.of_item, appeal(release), pooled_sales(release)
+    )
+
+
+@compiled
+def of_all(
+    near: Floats, place_of: Positions, sums: Floats, of_item: Positions, appeal: Floats, sales: Floats
+) -> Floats:
+    """The parts of each item, looked up and added: (n_items,)."""
+    found = np.empty(len(of_item), np.float32)
+    for item in range(len(of_item)):
+        found[item] = near[place_of[item]] + sums[of_item[item]] + appeal[item] + sales[item]
+    return found
+
+
+def weighed(release: Release, near: Floats) -> Floats:
+    """What the pool makes of the neighbours' shares: as `near`."""
     found = logarithm(near, PERSONAL["neighbours"])
-    found *= weights[INPUTS.index("neighbours")]
-    found += groups.sums(group_weights(release) * group_lifts).take(groups.of_item)
-    found += appeal(release)
+    found *= release.arrays["pool_weights"][INPUTS.index("neighbours")]
     return found
 
 
@@ -97,12 +117,12 @@ def cheap_part_of(release: Release, items: Positions, lifted: Floats, near: Floa
     """
     weights = release.arrays["pool_weights"]
     first, *others = lifted.T * weights[len(APPEAL) : len(APPEAL) + len(GROUPS), None]
-    for weighed in others:  # in the order of `Combinations.sums`
-        first += weighed
-    found = logarithm(near, PERSONAL["neighbours"])
-    found *= weights[INPUTS.index("neighbours")]
+    for lift in others:  # in the order of `Combinations.sums`
+        first += lift
+    found = weighed(release, near)
     found += first
     found += appeal(release).take(items)
+    found += pooled_sales(release).take(items)
     return found
 
 

@@ -54,7 +54,8 @@ def matrix(release: Release, shopper: Shopper, candidates: Candidates, item_feat
         np.stack([release.arrays[name][items] for name in DEMAND], axis=1),
         shopper.department_shares[slots][:, None],
     ]
-    found, column = np.empty((n, sum(part.shape[1] for part in parts)), dtype=np.float32), 0
+    # Column by column, as the ranker's trees go through it.
+    found, column = np.empty((sum(part.shape[1] for part in parts), n), dtype=np.float32).T, 0
     for part in parts:
         found[:, column : column + part.shape[1]] = part
         column += part.shape[1]

@@ -7,7 +7,7 @@ factors of both. The last two cost a request nothing: sales are the same for all
 factors is a source of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bentos.affinity import Raised, item_groups
 from bentos.release import Release
 from bentos.shopper import Shopper
+from feature_repo.compiled import compiled
 from feature_repo.pair_features import GROUPS, Floats, PastPurchases, Positions
 
 CLIP = 3.0  # two-tower discover recall@100 on cut 43: .0616 with, .0588 without
@@ -30,7 +31,8 @@ def profile(past: PastPurchases, text_vectors: Floats, categories: Positions, n_
 
     Shape (n_text + n_categories,); purchases weigh by their decayed counts.
     """
-    text = past.decayed @ text_vectors[past.items]
+    text = np.zeros(text_vectors.shape[1], np.float32)
+    add_weighted(text, text_vectors, past.items, past.decayed)
     text = text / max(float(np.linalg.norm(text)), 1e-9)
     counts = np.log1p(np.bincount(categories[past.items], weights=past.decayed, minlength=n_categories))
     return np.concatenate([text, counts]).astype(np.float32)
@@ -47,25 +49,28 @@ def query_inputs(shopper: Shopper, text_vectors: Floats, categories: Positions, 
     return np.concatenate([known, shopper.department_shares, numbers]).astype(np.float32)
 
 
-def taste_vectors(release: Release) -> Floats:
-    """Places of the groups of KINDS in the taste space: (n_groups_of_kinds, n_taste)."""
-    return release.once("taste_vectors", _taste_vectors)
-
-
-def _taste_vectors(release: Release) -> Floats:
-    sizes = item_groups(release).sizes  # a group that no item of the catalogue has may have a place too
-    return np.concatenate([release.arrays[f"taste_{kind}"][: sizes[kind]] for kind in KINDS])
-
-
-def taste(own: Raised, vectors: Floats, start: int) -> Floats:
+def taste(own: Raised, vectors: Sequence[Floats], starts: Sequence[int]) -> Floats:
     """The shopper's lifts over all groups, summed in the taste space: (n_taste,), zero without a past.
 
-    `own` are the shopper's raised groups, all kinds as one, `vectors` (n_groups_of_kinds, n_taste) the places
-    of those from number `start` on.
+    `own` are the shopper's raised groups, all kinds as one; `vectors`, each (n_groups, n_taste), are the
+    places of those of KINDS, `starts` the numbers that the kinds begin with, and the number of all groups.
     """
     bought, lift = own
-    first = int(np.searchsorted(bought, start))
-    return np.asarray(lift[first:] @ vectors[bought[first:] - start], dtype=np.float32)
+    found = np.zeros(vectors[0].shape[1], np.float32)
+    places = np.searchsorted(bought, starts).tolist()
+    for kind, of_kind in enumerate(vectors):
+        here = slice(places[kind], places[kind + 1])
+        add_weighted(found, of_kind, bought[here] - starts[kind], lift[here])
+    return found
+
+
+@compiled
+def add_weighted(found: Floats, vectors: Floats, places: NDArray[np.integer[Any]], weights: Floats) -> None:
+    """Add some vectors (n, width), each by its weight, to `found` (width,). None of them is copied."""
+    for number in range(len(places)):
+        vector, weight = vectors[places[number]], weights[number]
+        for column in range(len(found)):
+            found[column] += weight * vector[column]
 
 
 def standardised(inputs: Floats, mean: Floats, scale: Floats) -> Floats:
@@ -114,16 +119,9 @@ def query_of(release: Release, shopper: Shopper, own: Raised) -> Floats:
     inputs = query_inputs(
         shopper, arrays["text_vectors"], catalogue.categories, len(catalogue.category_names)
     )
-    start = item_groups(release).starts[len(GROUPS) - len(KINDS)]
-    return query_body(inputs, taste(own, taste_vectors(release), start), arrays)
-
-
-def item_vectors(release: Release) -> Floats:
-    """Co-purchase factors and bodies of all items, side by side: a shopper meets both at once."""
-    return release.once(
-        "item_vectors",
-        lambda made: np.concatenate([made.arrays["factor_items"], made.arrays["item_bodies"]], axis=1),
-    )
+    vectors = [arrays[f"taste_{kind}"] for kind in KINDS]
+    starts = item_groups(release).starts[len(GROUPS) - len(KINDS) :]
+    return query_body(inputs, taste(own, vectors, starts), arrays)
 
 
 def two_tower(release: Release, tasted: Floats, co_purchase: Floats, items: Positions) -> Floats:
@@ -139,7 +137,9 @@ def two_tower(release: Release, tasted: Floats, co_purchase: Floats, items: Posi
 
 def item_side(release: Release, items: Positions) -> Floats:
     """The items' side of all three parts as one, (n, n_factors + n_taste + 1), of some items."""
-    return np.concatenate([item_vectors(release)[items], sales(release)[items, None]], axis=1)
+    arrays = release.arrays
+    parts = [arrays["factor_items"][items], arrays["item_bodies"][items], sales(release)[items, None]]
+    return np.concatenate(parts, axis=1)
 
 
 def query_side(release: Release, factors: Floats, query: Floats) -> Floats:

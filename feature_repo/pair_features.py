@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_repo.compiled import compiled
+
 Floats = NDArray[np.float32]
 Positions = NDArray[np.int32]
 
@@ -34,6 +36,8 @@ PAIR_FEATURES: tuple[str, ...] = (
     *(f"pair_{name}_days_since_last" for name in SINCE),
     *(f"pair_{name}_items" for name in COUNTED),
 )
+OF_ITEMS = PAIR_FEATURES.index(f"pair_{GROUPS[0]}_share")  # so many come first
+TOLD = tuple(map(GROUPS.index, SINCE)), tuple(map(GROUPS.index, COUNTED))
 
 
 @dataclass(frozen=True)
@@ -81,14 +85,6 @@ class PastPurchases:
             raise ValueError("PastPurchases.items must be strictly increasing positions")
 
 
-def _own(past: PastPurchases, candidates: Positions) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
-    """Whether each candidate was bought before, and its place in the past (0 where it was not)."""
-    if not past.items.size:
-        return np.zeros(len(candidates), dtype=bool), np.zeros(len(candidates), dtype=np.intp)
-    place = np.minimum(np.searchsorted(past.items, candidates), len(past.items) - 1)
-    return past.items[place] == candidates, place
-
-
 def pair_features(past: PastPurchases, groups: Groups, candidates: Positions, tenure_days: float) -> Floats:
     """One row per candidate, columns as in `PAIR_FEATURES`: (n_candidates, n_pair_features).
 
@@ -96,27 +92,99 @@ def pair_features(past: PastPurchases, groups: Groups, candidates: Positions, te
     of this item by all they know of the shop (`tenure_days` over the count), `pair_interval_dueness` over
     that from the first to the last purchase, NaN after the first: 1 means that it is due.
     """
-    bought, place = _own(past, candidates)
-    nothing = np.float32(np.nan)
-    matrix = np.empty((len(candidates), len(PAIR_FEATURES)), dtype=np.float32)
-    if past.items.size:
-        counts = np.where(bought, past.counts[place], 0)
-        matrix[:, 0] = counts
-        matrix[:, 1] = np.where(bought, past.decayed[place], 0)
-        matrix[:, 2] = np.where(bought, past.days_since[place], nothing)
-        pace = max(tenure_days, 1.0) / np.maximum(counts, 1)
-        matrix[:, 3] = matrix[:, 2] / pace
-        matrix[:, 4] = np.where(bought, past.days_since_first[place], nothing)
-        matrix[:, 5] = np.where(
-            counts > 1, (matrix[:, 4] - matrix[:, 2]) / np.maximum(counts - 1, 1), nothing
-        )
-        matrix[:, 6] = matrix[:, 2] / np.maximum(matrix[:, 5], np.float32(1.0))
-        matrix[:, 7] = np.where(bought, past.baskets_since[place], nothing)
-    else:
-        matrix[:, :2] = 0
-        matrix[:, 2:8] = nothing
-    matrix[:, 8:] = group_features(past, groups, candidates)
-    return matrix
+    # Column by column: a row of this is a column of what is returned.
+    found = np.empty((len(PAIR_FEATURES), len(candidates)), dtype=np.float32)
+    of_items(
+        found[:OF_ITEMS],
+        candidates,
+        past.items,
+        past.counts,
+        past.decayed,
+        past.days_since,
+        past.days_since_first,
+        past.baskets_since,
+        max(tenure_days, 1.0),
+    )
+    both = groups.joint[np.concatenate([past.items, candidates])]
+    names, numbered = few_groups(both, groups.starts[-1])
+    own, asked = numbered[: len(past.items)], numbered[len(past.items) :]
+    n_groups = groups.starts[-1] if names is None else len(names)
+    total = max(float(past.decayed.sum()), 1e-9)
+    of_groups(found[OF_ITEMS:], asked, own, past.decayed, past.days_since, n_groups, total, *TOLD)
+    return found.T
+
+
+@compiled
+def of_items(
+    found: Floats,
+    candidates: Positions,
+    items: Positions,
+    counts: Floats,
+    decayed: Floats,
+    days_since: Floats,
+    days_since_first: Floats,
+    baskets_since: Floats,
+    tenure_days: float,
+) -> None:
+    """What the past says of the candidates themselves, into `found` (OF_ITEMS, n_candidates)."""
+    found[:2], found[2:] = 0.0, np.nan
+    places = np.searchsorted(items, candidates)
+    for row in range(len(candidates)):
+        place = places[row]
+        if place == len(items) or items[place] != candidates[row]:
+            continue
+        count, since, first = counts[place], days_since[place], days_since_first[place]
+        found[0, row], found[1, row], found[2, row] = count, decayed[place], since
+        found[3, row] = since / (tenure_days / max(count, 1.0))
+        found[4, row] = first
+        if count > 1:
+            interval = (first - since) / (count - 1.0)
+            found[5, row], found[6, row] = interval, since / max(interval, 1.0)
+        found[7, row] = baskets_since[place]
+
+
+@compiled
+def of_groups(
+    found: Floats,
+    asked: NDArray[np.integer[Any]],
+    own: NDArray[np.integer[Any]],
+    decayed: Floats,
+    days_since: Floats,
+    n_groups: int,
+    total: float,
+    since: tuple[int, ...],
+    counted: tuple[int, ...],
+) -> None:
+    """What the past says of the candidates' groups, into `found` (n_features, n_candidates).
+
+    `asked` (n_candidates, n_kinds) and `own` (n_bought, n_kinds) are groups of candidates and purchases, of
+    `n_groups`; `total` is what the purchases weigh together; `since` and `counted` are kinds, as SINCE and
+    COUNTED name them.
+    """
+    held, slot_of = np.zeros(n_groups, np.uint8), np.empty(n_groups, np.int32)  # only of groups that are held
+    size, n_kinds = 0, own.shape[1]
+    sums, days = np.zeros(own.size), np.full(own.size, np.inf, np.float32)
+    items = np.zeros(own.size, np.int32)
+    for place in range(len(own)):
+        for kind in range(n_kinds):
+            group = own[place, kind]
+            if not held[group]:
+                held[group], slot_of[group] = 1, size
+                size += 1
+            slot = slot_of[group]
+            sums[slot] += decayed[place]
+            days[slot] = min(days[slot], days_since[place])
+            items[slot] += 1
+    for row in range(len(asked)):
+        for kind in range(n_kinds):
+            group = asked[row, kind]
+            found[kind, row] = sums[slot_of[group]] / total if held[group] else 0.0
+        for number in range(len(since)):
+            group = asked[row, since[number]]
+            found[n_kinds + number, row] = days[slot_of[group]] if held[group] else np.nan
+        for number in range(len(counted)):
+            group = asked[row, counted[number]]
+            found[n_kinds + len(since) + number, row] = items[slot_of[group]] if held[group] else 0.0
 
 
 def few_groups(
@@ -130,25 +198,3 @@ def few_groups(
         return None, codes
     names, places = np.unique(codes, return_inverse=True)
     return names.astype(np.intp), places.reshape(codes.shape)
-
-
-def group_features(past: PastPurchases, groups: Groups, candidates: Positions) -> Floats:
-    """What the past says of the candidates' groups: (n_candidates, n) as PAIR_FEATURES has them at its end.
-
-    Sums over all kinds of groups are made at once: a request has many more calls than numbers.
-    """
-    both = groups.joint[np.concatenate([past.items, candidates])]
-    names, numbered = few_groups(both, groups.starts[-1])
-    size = groups.starts[-1] if names is None else len(names)
-    own, asked = numbered[: len(past.items)], numbered[len(past.items) :]
-    since, counted = list(map(GROUPS.index, SINCE)), list(map(GROUPS.index, COUNTED))
-    found = np.empty((len(candidates), len(GROUPS) + len(since) + len(counted)), dtype=np.float32)
-    sums = np.bincount(own.ravel(), weights=np.repeat(past.decayed, len(GROUPS)), minlength=size)
-    found[:, : len(GROUPS)] = sums[asked] / max(float(past.decayed.sum()), 1e-9)
-    days = np.full(size, np.inf, dtype=np.float32)
-    np.minimum.at(days, own[:, since].ravel(), np.repeat(past.days_since, len(since)))
-    latest = days[asked[:, since]]
-    latest[np.isinf(latest)] = np.nan
-    found[:, len(GROUPS) : -len(counted)] = latest
-    found[:, -len(counted) :] = np.bincount(own[:, counted].ravel(), minlength=size)[asked[:, counted]]
-    return found

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bentos.index import at_least, best
+from bentos.index import SAMPLED, at_least, best
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 200])
@@ -28,4 +28,21 @@ def test_at_least_keeps_who_ties_with_the_last(n):
     scores[::9] = -np.inf
     least = sorted(scores, reverse=True)[min(n, 100) - 1]
     expected = [place for place, score in enumerate(scores) if score >= least and score > -np.inf]
+    assert at_least(scores, n).tolist() == expected
+
+
+@pytest.mark.parametrize("n", [1, 60, 500, 2_500, 4_999])
+@pytest.mark.parametrize("kind", ["spread", "few values", "rising", "mostly nothing", "none of the sample"])
+def test_at_least_of_many_scores_equals_a_full_sort(n, kind):
+    """However far off the guess is that a sample makes."""
+    rng = np.random.default_rng(n)
+    scores = {
+        "spread": rng.normal(size=5_000),
+        "few values": rng.integers(0, 3, 5_000),
+        "rising": np.arange(5_000),
+        "mostly nothing": np.where(rng.random(5_000) < 0.02, rng.normal(size=5_000), -np.inf),
+        "none of the sample": np.where(np.arange(5_000) % SAMPLED == 0, -1.0, rng.random(5_000)),
+    }[kind].astype(np.float32)
+    least = np.sort(scores)[-n]
+    expected = [place for place, score in enumerate(scores.tolist()) if score >= least and score > -np.inf]
     assert at_least(scores, n).tolist() == expected

@@ -10,7 +10,8 @@ from tiny_release import N_ITEMS, NOW, user_row
 from bentos.affinity import item_groups, joined
 from bentos.candidates import opinions
 from bentos.index import best
-from bentos.pool import APPEAL, INPUTS, cheap_part, dear_part, inputs, logarithm
+from bentos.neighbours import newly_bought
+from bentos.pool import APPEAL, INPUTS, cheap_part, dear_part, inputs, logarithm, pooled_sales
 from bentos.shopper import shopper
 from feature_repo.pair_features import GROUPS
 
@@ -29,7 +30,15 @@ def drawn(release, request):
         name: rng.normal(size=N_ITEMS).astype(np.float32) for name in (*ADDED, "two_tower", "buy_again")
     }
     scores["neighbours"][rng.random(N_ITEMS) < 0.5] = 0
-    changed = {**release.arrays, "appeal_inputs": appeal, "pool_weights": weights}
+    bought = rng.permutation(N_ITEMS)[: N_ITEMS // 2].astype(np.int32)
+    scores["neighbours"][np.setdiff1d(np.arange(N_ITEMS), bought)] = 0  # nobody of the panel bought them
+    changed = {
+        **release.arrays,
+        "appeal_inputs": appeal,
+        "pool_weights": weights,
+        "panel_items": bought,
+        "panel_shoppers": np.zeros(len(bought), np.int32),
+    }
     return replace(release, arrays=changed), lifts, scores
 
 
@@ -40,8 +49,9 @@ def per_item(release, lifts):
 
 
 def pool_scores(release, lifts, scores):
-    """Both parts of the pool."""
-    cheap = cheap_part(release, joined(lifts), scores["neighbours"])
+    """Both parts of the pool, but for the towers' part of sales, which is in both."""
+    near = np.append(scores["neighbours"][newly_bought(release).items], np.float32(0))
+    cheap = cheap_part(release, joined(lifts), near) - pooled_sales(release)
     return cheap + dear_part(release, scores["co_purchase"], scores["two_tower"])
 
 
