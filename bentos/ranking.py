@@ -14,6 +14,7 @@ from bentos import rules
 from bentos.candidates import Candidates
 from bentos.explain import NEWCOMER, places_of, reasons
 from bentos.exploration import Explore, Explored, explored
+from bentos.forest import forest
 from bentos.newcomers import newcomers
 from bentos.placement import Page, placed
 from bentos.release import Release
@@ -57,7 +58,8 @@ def ranked(
 ) -> Ranking:
     """Score the candidates, order them, apply the rules for `k` slots."""
     rows = matrix(release, who, candidates, item_features)
-    scores = margins(release.rankers[task], rows)
+    trees = forest(release, task)
+    scores = margins(release.rankers[task], rows) if trees is None else trees.margins(rows)
     found = ordered(release, candidates, scores, item_features, k=k, task=task, basket=basket)
     return replace(found, rows=rows)
 
