@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bentos.item_positions import positions_in
 from bentos.release import Release
-from bentos.shopper import Shopper, positions_in
+from bentos.shopper import Shopper
 from feature_repo.pair_features import Floats, PastPurchases, Positions
 
 LASTS_S = 30 * 60.0  # without anything new a visit is over: the half hour of web analytics

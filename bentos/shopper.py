@@ -4,17 +4,16 @@ In: a row by feature name, read online or point-in-time. Out: arrays that candid
 scoring share. The same code stands in training and in the service.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import repeat
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bentos.item_positions import positions_in
 from bentos.release import Release
-from feature_repo.pair_features import Floats, PastPurchases, Positions
+from feature_repo.pair_features import Floats, PastPurchases
 from feature_repo.transforms import HALF_LIFE_DAYS
 
 SECONDS_PER_DAY = 86_400.0
@@ -75,16 +74,6 @@ def past_purchases(
         days_since_first=days_until(now, first_times[held]),
         baskets_since=(last_baskets.max(initial=0) - last_baskets[held]).astype(np.float32),
     )
-
-
-def positions_in(release: Release, ids: Sequence[str]) -> Positions:
-    """Catalogue positions of ids, -1 for those that the catalogue lacks: (n,)."""
-    position = release.once("position of item", lambda made: _position_of_item(made.catalogue.item_ids))
-    return np.fromiter(map(position.get, ids, repeat(-1)), dtype=np.int32, count=len(ids))
-
-
-def _position_of_item(item_ids: NDArray[np.str_]) -> dict[str, int]:
-    return {item: position for position, item in enumerate(item_ids.tolist())}
 
 
 NOBODY = PastPurchases(
