@@ -140,3 +140,33 @@ def test_a_waiter_that_times_out_leaves_what_it_put(disk):
         return early, await answer
 
     assert outcome(impatient()) == (False, 10)
+
+
+def test_who_comes_within_the_time_to_gather_shares_one_commit(disk):
+    """Ten that come one after the other are kept together, and the next one after them by itself."""
+    disk.let.set()
+
+    async def ten():
+        commits, answers = GroupCommit(disk.commit, gather_s=0.5), []
+        for number in range(10):
+            answers.append(commits.put(number))
+            await asyncio.sleep(0)
+        found = await asyncio.gather(*answers)
+        return found, await commits.put(10)
+
+    assert outcome(ten()) == ([2 * number for number in range(10)], 20)
+    assert disk.batches == [list(range(10)), [10]]
+
+
+def test_what_waits_when_the_loop_ends_is_kept(disk):
+    """A server that is stopped loses nothing of what it gathers."""
+    disk.let.set()
+
+    async def stopped():
+        commits = GroupCommit(disk.commit, gather_s=60.0)
+        commits.put(1)
+        commits.put(2)
+        await asyncio.sleep(0.01)
+
+    outcome(stopped())
+    assert disk.batches == [[1, 2]]
