@@ -36,40 +36,51 @@ class Forest:
 
     features: NDArray[np.int32]  # (n_trees, n_nodes) columns that are compared
     thresholds: Floats  # (n_trees, n_nodes) right from there on
-    missing_right: NDArray[np.bool_]  # (n_trees, n_nodes) where NaN goes
+    missing_right: NDArray[np.uint8]  # (n_trees, n_nodes) 1 where NaN goes right
     leaves: Floats  # (n_trees, n_nodes + 1)
     base: np.float32  # what every margin begins with
 
     def margins(self, rows: Floats) -> Floats:
         """Raw margins of rows (n, n_columns): (n,)."""
-        columns = np.ascontiguousarray(rows.T)
-        found: Floats = summed(
-            columns, self.features, self.thresholds, self.missing_right, self.leaves, self.base
-        )
-        return found
+        known = both_ways(np.ascontiguousarray(rows.T))
+        return summed(known, self.features, self.thresholds, self.missing_right, self.leaves, self.base)
+
+
+@compiled
+def both_ways(columns: Floats) -> Floats:
+    """Columns (n_columns, n) with what is missing left of every threshold, and right: (2, n_columns, n)."""
+    found = np.empty((2, *columns.shape), np.float32)
+    for column in range(len(columns)):
+        for row in range(columns.shape[1]):
+            value = columns[column, row]
+            found[0, column, row] = -np.inf if value != value else value
+            found[1, column, row] = np.inf if value != value else value
+    return found
 
 
 @compiled
 def summed(
-    columns: Floats,
+    known: Floats,
     features: NDArray[np.int32],
     thresholds: Floats,
-    missing_right: NDArray[np.bool_],
+    missing_right: NDArray[np.uint8],
     leaves: Floats,
     base: np.float32,
 ) -> Floats:
-    """Sums of each row's leaves, in the order of the trees as XGBoost adds them: (n,)."""
+    """Sums of each row's leaves, in the order of the trees as XGBoost adds them: (n,).
+
+    `known` are the columns `both_ways`.
+    """
     n_trees, n_nodes = features.shape
-    n = columns.shape[1]
+    n = known.shape[2]
     found = np.full(n, base, np.float32)
     right, leaf = np.empty((n_nodes, n), np.uint8), np.empty(n, np.uint8)
     for tree in range(n_trees):
         for node in range(n_nodes):
-            column, threshold, to = columns[features[tree, node]], thresholds[tree, node], right[node]
-            missing = missing_right[tree, node]
+            values, to = known[missing_right[tree, node], features[tree, node]], right[node]
+            threshold = thresholds[tree, node]
             for row in range(n):
-                value = column[row]
-                to[row] = np.uint8(255) * ((value >= threshold) | ((value != value) & missing))
+                to[row] = 255 if values[row] >= threshold else 0
         # Level by level, the nodes of a level are narrowed to the one that a row comes to: first by where it
         # went at the root, last by where it went one level above.
         first, width = 0, 1  # of the level
@@ -87,9 +98,9 @@ def summed(
             for row in range(n):
                 leaf[row] += leaf[row] + (one[row] & np.uint8(1))
             first, width = 2 * first + 1, 2 * width
-        values = leaves[tree]
+        worth = leaves[tree]
         for row in range(n):
-            found[row] += values[leaf[row]]
+            found[row] += worth[leaf[row]]
     return found
 
 
@@ -144,7 +155,7 @@ def arranged(trees: list[Mapping[str, Any]], depth: int, base: np.float32) -> Fo
     made = Forest(
         features=np.zeros(shape, np.int32),
         thresholds=np.full(shape, np.inf, np.float32),
-        missing_right=np.zeros(shape, bool),
+        missing_right=np.zeros(shape, np.uint8),
         leaves=np.zeros((shape[0], shape[1] + 1), np.float32),
         base=base,
     )
