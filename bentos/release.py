@@ -42,7 +42,7 @@ class Catalogue:
     """
 
     item_ids: NDArray[np.str_]  # (n_items,)
-    titles: NDArray[np.str_]  # (n_items,)
+    titles: NDArray[Any]  # (n_items,) of np.str_, or of StringDType, which takes a fifth of the memory
     departments: NDArray[np.int32]  # (n_items,)
     categories: NDArray[np.int32]  # (n_items,)
     types: NDArray[np.int32]  # (n_items,)
@@ -107,6 +107,7 @@ def save(
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     catalogue = {each.name: getattr(release.catalogue, each.name) for each in fields(Catalogue)}
+    catalogue["titles"] = np.array(catalogue["titles"].tolist(), dtype=np.str_)
     np.savez(aside / "catalogue.npz", allow_pickle=False, **catalogue)
     np.savez(aside / "arrays.npz", allow_pickle=False, **dict(release.arrays))
     for name, arrays in (more or {}).items():
@@ -191,8 +192,9 @@ def load(folder: Path, tag: str = "") -> Release:
 
 def load_catalogue(folder: Path) -> Catalogue:
     """The catalogue alone of the release in `folder`, which is not verified here."""
-    with reading(folder / "catalogue.npz") as path, np.load(path, allow_pickle=False) as columns:
-        return Catalogue(**{each.name: columns[each.name] for each in fields(Catalogue)})
+    with reading(folder / "catalogue.npz") as path, np.load(path, allow_pickle=False) as stored:
+        columns = {each.name: stored[each.name] for each in fields(Catalogue)}
+    return Catalogue(**columns | {"titles": columns["titles"].astype(np.dtypes.StringDType())})
 
 
 @contextmanager

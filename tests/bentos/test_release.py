@@ -41,12 +41,18 @@ def rehashed(folder):
 
 
 def test_round_trip_is_bit_for_bit(original, folder):
-    """Everything that was saved is loaded with the same types, shapes and bits; the tag is what is given."""
+    """Everything that was saved is loaded with the same types, shapes and bits; the tag is what is given.
+
+    Titles are the same words, however long the longest is: each takes the memory of its own length.
+    """
     back = load(folder, "endcap-release:x")
     assert back.tag == "endcap-release:x"
     assert load(folder).tag == "release"
     for field in fields(Catalogue):
         here, there = getattr(original.catalogue, field.name), getattr(back.catalogue, field.name)
+        if field.name == "titles":
+            assert there.tolist() == here.tolist()
+            continue
         assert (here.dtype, here.shape, here.tobytes()) == (there.dtype, there.shape, there.tobytes())
     assert back.arrays.keys() == original.arrays.keys()
     for name, array in original.arrays.items():
@@ -166,3 +172,12 @@ def test_wrong_content_with_right_hashes_is_refused(folder, name, content, monke
     with pytest.raises(ReleaseError, match=rf"{name} is of another version or no part.*{NEXT}"):
         load(folder)
     assert not (tmp_path / "unpickled").exists()
+
+
+def test_what_was_loaded_is_saved_as_it_was(folder, tmp_path):
+    """File by file, so that a release may be published again."""
+    save(load(folder), tmp_path / "again")
+    hashes = [
+        json.loads((each / "manifest.json").read_text())["files"] for each in (folder, tmp_path / "again")
+    ]
+    assert hashes[0] == hashes[1]
