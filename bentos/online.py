@@ -28,6 +28,7 @@ from bentos.similar import similar
 
 RECOMMEND, EVENTS, CLOCK = "/online/recommend", "/events", "/clock"
 OUR_ROUTES = frozenset({RECOMMEND, EVENTS, CLOCK, "/recommend", "/why-not"})  # that a body is posted to
+BUSIEST = frozenset({RECOMMEND, EVENTS})
 JSON = "application/json"
 Answer = Callable[[RecommendRequest], Awaitable[dict[str, Any]]]
 
@@ -43,6 +44,21 @@ def online_app(more: Sequence[Route] = ()) -> Starlette:
             *more,
         ]
     )
+
+
+class Straight:
+    """ASGI middleware: what the busiest routes are asked goes to our application past BentoML's routing.
+
+    That goes through all routes twice, in a context that ours do not read: a tenth of a millisecond.
+    """
+
+    def __init__(self, app: Any, online: Starlette) -> None:
+        self.app, self.online = app, online
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Hand the request on, to one or the other."""
+        ours = scope["type"] == "http" and scope["path"] in BUSIEST
+        await (self.online if ours else self.app)(scope, receive, send)
 
 
 async def recommend(request: Request) -> Response:

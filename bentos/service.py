@@ -42,7 +42,7 @@ from bentos.ladder import FeaturesUnavailableError
 from bentos.live_release import Engine, LiveRelease
 from bentos.live_rows import LiveRows
 from bentos.live_rules import LiveRules
-from bentos.online import EVENTS, RECOMMEND, online_app
+from bentos.online import EVENTS, RECOMMEND, Straight, online_app
 from bentos.online_features import OnlineFeatures
 from bentos.openapi import Described
 from bentos.recommend import Recommendation, recommend
@@ -268,3 +268,4 @@ def item_of(slot: Slot) -> dict[str, Any]:
 Endcap.add_asgi_middleware(Described)  # type: ignore[attr-defined]
 Endcap.add_asgi_middleware(JsonOnly)  # type: ignore[attr-defined]
 Endcap.add_asgi_middleware(BodyLimit, limits=contract.limits)  # type: ignore[attr-defined]
+Endcap.add_asgi_middleware(Straight, online=online)  # type: ignore[attr-defined]
