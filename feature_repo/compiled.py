@@ -10,28 +10,37 @@ functions do not call each other.
 """
 
 from collections.abc import Callable
-from functools import cache, partial, wraps
-from typing import ParamSpec, TypeVar
+from functools import cached_property, partial, update_wrapper
+from typing import Any, Generic, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """The function as machine code; `.__wrapped__` is the one that was given."""
+class Compiled(Generic[P, R]):
+    """A function as machine code; `__wrapped__` is the one that was given."""
 
-    @cache
-    def made() -> Callable[P, R]:
+    def __init__(self, function: Callable[P, R]) -> None:
+        self.function = function
+        update_wrapper(self, function)
+
+    @cached_property
+    def made(self) -> Any:
+        """Numba's dispatcher: its `signatures` are the combinations of types that were compiled."""
         import numba
 
         as_asked = partial(numba.njit, nogil=True, error_model="numpy")
         try:
-            return as_asked(cache=True)(function)
+            return as_asked(cache=True)(self.function)
         except RuntimeError:  # neither the folder of the code nor the user's can be written
-            return as_asked()(function)
+            return as_asked()(self.function)
 
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        return made()(*args, **kwargs)
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """What the function gives."""
+        found: R = self.made(*args, **kwargs)
+        return found
 
-    return call
+
+def compiled(function: Callable[P, R]) -> Compiled[P, R]:
+    """The function, to be compiled when it is first called."""
+    return Compiled(function)
