@@ -22,8 +22,8 @@ Mask = NDArray[np.bool_]
 class Marks:
     """What the rules' lists say of the whole catalogue: (n_items,) each."""
 
-    wanted: Mask  # not blocked
-    earning: Mask  # not below the least margin
+    wanted: Mask | None  # not blocked; None where nothing is
+    earning: Mask | None  # not below the least margin; None where nothing is
     promoted: Mask | None  # by the lists; None where nothing is boosted
 
 
@@ -36,9 +36,10 @@ def marks_of(catalogue: Catalogue, rules: Mapping[str, Any]) -> Marks:
     """What the lists of rules say of a catalogue."""
     every = np.arange(len(catalogue.item_ids), dtype=np.int32)
     boost = rules.get("promotion_boost") or {}
+    wanted, earning = not_blocked(every, catalogue, rules), enough_margin(every, catalogue, rules)
     return Marks(
-        wanted=not_blocked(every, catalogue, rules),
-        earning=enough_margin(every, catalogue, rules),
+        wanted=None if wanted.all() else wanted,
+        earning=None if earning.all() else earning,
         promoted=listed(every, catalogue, boost) if boost.get("boost") else None,
     )
 
@@ -104,12 +105,13 @@ def within_category_cap(
     """
     cap, found = category_cap(k, rules), []
     held: dict[int, int] = {}
-    for place, category in enumerate(catalogue.categories[items].tolist()):
-        if held.get(category, 0) < cap:
-            held[category] = held.get(category, 0) + 1
-            found.append(place)
-            if len(found) == k:
-                break
+    for begin in range(0, len(items), 2 * k):  # few are looked up: mostly the first of these suffice
+        for place, category in enumerate(catalogue.categories[items[begin : begin + 2 * k]].tolist(), begin):
+            if held.get(category, 0) < cap:
+                held[category] = held.get(category, 0) + 1
+                found.append(place)
+                if len(found) == k:
+                    return found
     return found
 
 
@@ -132,15 +134,16 @@ def apply(
     marked = marked or marks_of(catalogue, rules)
     may_stay = {
         "available": available(has_features, rules),
-        "blocked": marked.wanted[items],
+        "blocked": None if marked.wanted is None else marked.wanted[items],
         "in_basket": not_in_basket(items, basket, rules),
-        "minimum_margin": marked.earning[items],
+        "minimum_margin": None if marked.earning is None else marked.earning[items],
     }
-    staying, left, turned_away = np.ones(len(items), dtype=bool), len(items), {}
+    staying, left, turned_away = np.ones(len(items), dtype=bool), len(items), dict.fromkeys(may_stay, 0)
     for rule, may in may_stay.items():
-        staying &= may
-        before, left = left, int(np.count_nonzero(staying))
-        turned_away[rule] = before - left
+        if may is not None:
+            staying &= may
+            before, left = left, int(np.count_nonzero(staying))
+            turned_away[rule] = before - left
     kept = np.flatnonzero(staying)
     first = within_category_cap(items[kept], catalogue, k, rules)
     behind = np.ones(len(kept), dtype=bool)

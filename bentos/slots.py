@@ -70,7 +70,10 @@ def legacy_slots(
     for available. Without scores in log odds nothing is boosted, and no newcomer is tried.
     """
     scores, catalogue, marked = LEGACY_RULES[name](release, who), release.catalogue, rules.marks(release)
-    allowed = marked.wanted & marked.earning
+    allowed = np.ones(len(scores), dtype=bool)
+    for may in (marked.wanted, marked.earning):
+        if may is not None:
+            allowed &= may
     if task == "discover":
         allowed[who.past.items] = False
     items = best(scores, 5 * k + len(basket), among=allowed)
