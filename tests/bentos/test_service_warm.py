@@ -8,7 +8,7 @@ import served_shop
 from served_shop import ITEMS, ROOT, USERS
 
 shop = pytest.fixture(scope="session")(served_shop.installed)
-# Starts the service in its own process, asks it all kinds of requests, and prints what was compiled meanwhile.
+# Starts the service in its own process, asks it all kinds of requests, and prints what was compiled for them.
 ASK = """
 import asyncio, gc, itertools, sys
 from bentos.api_models import RecommendRequest
