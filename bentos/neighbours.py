@@ -27,7 +27,7 @@ class NewlyBought:
 
     items: Positions  # (n_newly_bought,) in increasing order
     purchases: Positions  # (n_purchases,) the place among them of each of the panel's, shopper by shopper
-    shoppers: Positions  # (n_purchases,) of the panel, in increasing order
+    starts: Positions  # (n_panel + 1,) of each shopper's purchases, and where they end
     place_of: Positions  # (n_items,) of each item, n_newly_bought for those that nobody bought
 
 
@@ -39,10 +39,12 @@ def newly_bought(release: Release) -> NewlyBought:
 def _newly_bought(release: Release) -> NewlyBought:
     shoppers = release.arrays["panel_shoppers"]
     by_shopper = np.argsort(shoppers, kind="stable")
+    each = np.arange(len(release.arrays["panel_vectors"]) + 1)
+    starts = np.searchsorted(shoppers[by_shopper], each).astype(np.int32)
     items, purchases = np.unique(release.arrays["panel_items"][by_shopper], return_inverse=True)
     place_of = np.full(len(release.catalogue.item_ids), len(items), dtype=np.int32)
     place_of[items] = np.arange(len(items))
-    return NewlyBought(items.astype(np.int32), purchases.astype(np.int32), shoppers[by_shopper], place_of)
+    return NewlyBought(items.astype(np.int32), purchases.astype(np.int32), starts, place_of)
 
 
 def neighbours(release: Release, factors: Floats) -> Floats:
@@ -56,20 +58,20 @@ def neighbours(release: Release, factors: Floats) -> Floats:
     total = max(float(likeness.sum()), TINY)
     bought = newly_bought(release)
     weights = likeness.astype(np.float64) / total
-    return added(weights, bought.shoppers, bought.purchases, len(bought.items) + 1).astype(np.float32)
+    return added(weights, bought.starts, bought.purchases, len(bought.items) + 1).astype(np.float32)
 
 
 @compiled
 def added(
-    weights: NDArray[np.float64], shoppers: Positions, purchases: Positions, n: int
+    weights: NDArray[np.float64], starts: Positions, purchases: Positions, n: int
 ) -> NDArray[np.float64]:
     """Weights of the shoppers who bought each of `n` things, together: (n,).
 
-    Most shoppers of a panel are unlike, and of no weight.
+    Many shoppers of a panel are unlike, and of no weight.
     """
     found = np.zeros(n)
-    for purchase in range(len(purchases)):
-        weight = weights[shoppers[purchase]]
-        if weight > 0.0:
-            found[purchases[purchase]] += weight
+    for shopper in range(len(weights)):
+        if weights[shopper] > 0.0:
+            for purchase in range(starts[shopper], starts[shopper + 1]):
+                found[purchases[purchase]] += weights[shopper]
     return found

@@ -78,6 +78,11 @@ def pooled_sales(release: Release) -> Floats:
     return release.once("pooled_sales", lambda made: made.arrays["pool_weights"][place] * sales(made))
 
 
+def everybodys(release: Release) -> Floats:
+    """What is the same for everybody, the towers' part of sales included: (n_items,)."""
+    return release.once("everybodys", lambda made: appeal(made) + pooled_sales(made))
+
+
 def cheap_part(release: Release, group_lifts: Floats, near: Floats) -> Floats:
     """What the pool makes of all inputs but those that need an inner product with each item: (n_items,).
 
@@ -87,19 +92,15 @@ def cheap_part(release: Release, group_lifts: Floats, near: Floats) -> Floats:
     """
     groups, places = combinations(release), newly_bought(release).place_of
     sums = groups.sums(group_weights(release) * group_lifts)
-    return of_all(
-        weighed(release, near), places, sums, groups.of_item, appeal(release), pooled_sales(release)
-    )
+    return of_all(weighed(release, near), places, sums, groups.of_item, everybodys(release))
 
 
 @compiled
-def of_all(
-    near: Floats, place_of: Positions, sums: Floats, of_item: Positions, appeal: Floats, sales: Floats
-) -> Floats:
+def of_all(near: Floats, place_of: Positions, sums: Floats, of_item: Positions, everybodys: Floats) -> Floats:
     """The parts of each item, looked up and added: (n_items,)."""
     found = np.empty(len(of_item), np.float32)
     for item in range(len(of_item)):
-        found[item] = near[place_of[item]] + sums[of_item[item]] + appeal[item] + sales[item]
+        found[item] = near[place_of[item]] + sums[of_item[item]] + everybodys[item]
     return found
 
 
@@ -121,8 +122,7 @@ def cheap_part_of(release: Release, items: Positions, lifted: Floats, near: Floa
         first += lift
     found = weighed(release, near)
     found += first
-    found += appeal(release).take(items)
-    found += pooled_sales(release).take(items)
+    found += everybodys(release).take(items)
     return found
 
 

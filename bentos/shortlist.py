@@ -14,7 +14,7 @@ import numpy as np
 from bentos.index import at_least, best
 from bentos.nearest import Nearest, nearest
 from bentos.neighbours import newly_bought
-from bentos.pool import appeal, pooled_sales
+from bentos.pool import everybodys
 from bentos.release import Release
 from bentos.towers import query_side
 from feature_repo.pair_features import Floats, Positions
@@ -81,4 +81,4 @@ def view_by_size(release: Release) -> View:
 
 def bounded(release: Release) -> Bounded:
     """A bounded view, however small the catalogue; ImportError without faiss."""
-    return Bounded(release, nearest(release), best(appeal(release) + pooled_sales(release), SHOPS_BEST))
+    return Bounded(release, nearest(release), best(everybodys(release), SHOPS_BEST))
