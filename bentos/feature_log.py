@@ -123,5 +123,5 @@ class FeatureLog(DurableLog):
 
 
 def dumped(content: dict[str, Any]) -> bytes:
-    """JSON with every number to its last digit, float32 as such."""
-    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    """JSON with every number to its last digit, float32 as such; strings that are still packed as a list."""
+    return orjson.dumps(content, default=list, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bentos.release import Release
 from feature_repo.compiled import compiled
 from feature_repo.pair_features import Positions
+from feature_repo.stores.packed.packed_strings import PackedStrings, code_points
 
 CodePoints = NDArray[np.uint32]
 OFFSET, PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # FNV-1a, here of whole code points
@@ -33,8 +34,8 @@ def positions_in(release: Release, ids: Sequence[str]) -> Positions:
     held = release.once("positions of items", lambda made: table(made.catalogue.item_ids))
     if not len(ids):
         return np.empty(0, np.int32)
-    texts = np.frombuffer("".join(ids).encode("utf-32-le", "surrogatepass"), np.uint32)
-    return looked_up(texts, np.fromiter(map(len, ids), np.int32, len(ids)), held.texts, held.slots)
+    texts, sizes = ids.code_points() if isinstance(ids, PackedStrings) else code_points(ids)
+    return looked_up(texts, sizes, held.texts, held.slots)
 
 
 def table(item_ids: NDArray[np.str_]) -> Table:

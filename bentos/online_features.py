@@ -30,6 +30,7 @@ from feature_repo.stores.packed.layout import (
 )
 from feature_repo.stores.packed.matrix import Matrix
 from feature_repo.stores.packed.opened import open_rows
+from feature_repo.stores.packed.packed_strings import PackedStrings
 from feature_repo.stores.packed.reader import FoundRow, PackedReader
 
 log = logging.getLogger("bentoml.endcap")
@@ -59,7 +60,8 @@ class OnlineFeatures:
     def user_rows(self, user_id: str) -> dict[str, FoundRow | None]:
         """The user's row in each of USER_VIEWS; None where there is none, or it has expired."""
         with self._available():
-            found = self._reader.read_views(USER_VIEWS, user_id, now_us=self.as_of_us())
+            now_us = self.as_of_us()
+            found = self._reader.read_views(USER_VIEWS, user_id, now_us=now_us, strings=PackedStrings)
             if all(row is None for row in found):
                 self._reader.check_filled(USER_VIEWS)
         return dict(zip(USER_VIEWS, found, strict=True))

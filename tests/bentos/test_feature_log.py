@@ -17,6 +17,7 @@ from bentos.sampled_reads import SampledReads, drawn
 from feature_repo.settings import Settings
 from feature_repo.stores.packed.instants import microseconds
 from feature_repo.stores.packed.opened import open_rows
+from feature_repo.stores.packed.packed_strings import PackedStrings
 from jobs.parity.served import NoReadsError, served
 
 shop = pytest.fixture(scope="session")(served_shop.installed)
@@ -56,6 +57,8 @@ def same(kept, value):
     """Whether two values are the same to the last bit of float32, int64 and text."""
     if isinstance(value, np.ndarray):
         return np.array_equal(np.asarray(kept, value.dtype).view("u1"), value.view("u1"))
+    if isinstance(value, PackedStrings):
+        return kept == list(value)
     return type(kept) is type(value) and kept == value
 
 

@@ -1,7 +1,7 @@
 """A packed online store: one row of bytes for each view and entity, written by Feast, read without it.
 
 layout        what a view's rows are made of, and its hash
-row           values of one row as bytes, and back
+row           values of one row as bytes, and back; packed_strings: lists of strings left as they are
 matrix        many rows as one matrix
 sqlite_rows   rows in a SQLite file          (both have the same methods, and know nothing of Feast)
 redis_rows    rows in Redis or Valkey

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from feature_repo.stores.packed.layout import EmptyStoreError, Layout, SchemaMismatchError
 from feature_repo.stores.packed.matrix import Matrix, matrix
-from feature_repo.stores.packed.row import schema_of, times_of, unpack
+from feature_repo.stores.packed.row import Strings, schema_of, strings_of, times_of, unpack
 
 
 class Rows(Protocol):
@@ -97,15 +97,23 @@ class PackedReader:
         (packed,) = self.rows.read(view, [key_of(entity)])
         return self._found(view, packed, now_us, names)
 
-    def read_views(self, views: Sequence[str], entity: str, *, now_us: int) -> list[FoundRow | None]:
-        """One entity's row in each of several views, asked for together."""
+    def read_views(
+        self, views: Sequence[str], entity: str, *, now_us: int, strings: Strings = strings_of
+    ) -> list[FoundRow | None]:
+        """One entity's row in each of several views, asked for together; `strings` as `unpack` takes it."""
         for view in views:
             self.layout(view)
         rows = self.rows.read_views(views, key_of(entity))
-        return [self._found(view, packed, now_us) for view, packed in zip(views, rows, strict=True)]
+        held = zip(views, rows, strict=True)
+        return [self._found(view, packed, now_us, strings=strings) for view, packed in held]
 
     def _found(
-        self, view: str, packed: bytes | None, now_us: int, names: Sequence[str] | None = None
+        self,
+        view: str,
+        packed: bytes | None,
+        now_us: int,
+        names: Sequence[str] | None = None,
+        strings: Strings = strings_of,
     ) -> FoundRow | None:
         layout = self.layout(view)
         if packed is None:
@@ -116,7 +124,7 @@ class PackedReader:
         event_us, _ = times_of(packed)
         if event_us < since(layout, now_us):
             return None
-        return FoundRow(unpack(layout, packed, names), event_us)
+        return FoundRow(unpack(layout, packed, names, strings=strings), event_us)
 
     def read_matrix(self, view: str, entities: Sequence[str], names: Sequence[str], *, now_us: int) -> Matrix:
         """Numbers of many entities: one read of the store, one copy a feature."""

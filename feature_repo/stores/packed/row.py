@@ -8,11 +8,12 @@ None. What a layout keeps as Feast's own bytes goes in and out as bytes.
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from feature_repo.stores.packed.layout import (
     ARRAYS,
@@ -24,6 +25,7 @@ from feature_repo.stores.packed.layout import (
     SchemaMismatchError,
 )
 
+Strings = Callable[[bytes], Sequence[str]]  # of the bytes of a `text_list`
 NO_CREATED = 0  # a row without a created time
 CODES = {"<f4": "f", "<f8": "d", "<i4": "i", "<i8": "q", "?": "?", "<u8": "Q", "<u4": "I"}  # of struct
 
@@ -95,28 +97,30 @@ def joined_texts(texts: Sequence[Any]) -> tuple[bytes, list[int]]:
 
 def texts_of(packed: bytes) -> list[bytes]:
     """The texts of `text_list`."""
-    texts, ends = split_list(packed)
+    texts, split = split_list(packed)
+    ends = split.tolist()
     return [texts[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
 
 def strings_of(packed: bytes) -> list[str]:
     """The texts of `text_list` as strings: those of ASCII, as ids are, decoded in one go."""
-    texts, ends = split_list(packed)
+    texts, split = split_list(packed)
     if not texts.isascii():
         return [text.decode() for text in texts_of(packed)]
-    whole = texts.decode("ascii")
+    whole, ends = texts.decode("ascii"), split.tolist()
     return [whole[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
 
-def split_list(packed: bytes) -> tuple[bytes, list[int]]:
-    """All texts of `text_list`, one after the other, and where each ends."""
+def split_list(packed: bytes) -> tuple[bytes, NDArray[np.uint32]]:
+    """All texts of `text_list`, one after the other, and where each ends, in bytes: (n_texts,)."""
     (count,) = struct.unpack_from("<I", packed)
-    ends = np.frombuffer(packed, "<u4", count, 4).tolist()
-    return packed[4 + 4 * count :], ends
+    return packed[4 + 4 * count :], np.frombuffer(packed, "<u4", count, 4)
 
 
-def unpack(layout: Layout, packed: bytes, names: Sequence[str] | None = None) -> dict[str, Any]:
-    """The values of one row by feature, those of `names` only if given.
+def unpack(
+    layout: Layout, packed: bytes, names: Sequence[str] | None = None, *, strings: Strings = strings_of
+) -> dict[str, Any]:
+    """The values of one row by feature, those of `names` only if given; `strings` makes lists of strings.
 
     Raises SchemaMismatchError for a row of another layout, PackedStoreError for half a row.
     """
@@ -129,26 +133,25 @@ def unpack(layout: Layout, packed: bytes, names: Sequence[str] | None = None) ->
     wanted = None if names is None else set(names)
     found = {}
     for place, (name, kind) in enumerate(layout.fields):
-        is_null = bool(nulls >> place & 1)
-        size = 0 if kind in SCALARS else fixed[place]
+        is_null, is_scalar = bool(nulls >> place & 1), kind in SCALARS
+        size = 0 if is_scalar else fixed[place]
         if wanted is None or name in wanted:
-            found[name] = (
-                None if is_null else fixed[place] if kind in SCALARS else plain(kind, packed[at : at + size])
-            )
+            held = fixed[place] if is_scalar or is_null else plain(kind, packed[at : at + size], strings)
+            found[name] = None if is_null else held
         at += size
     if at != len(packed):
         raise PackedStoreError(f"A row of view {layout.view} is cut off; run `endcap materialize`")
     return found
 
 
-def plain(kind: str, packed: bytes) -> Any:
+def plain(kind: str, packed: bytes, strings: Strings = strings_of) -> Any:
     """A value of no fixed size from its bytes."""
     if kind in ARRAYS:
         return np.frombuffer(packed, ARRAYS[kind])
     if kind == "STRING":
         return packed.decode()
     if kind == "STRING_LIST":
-        return strings_of(packed)
+        return strings(packed)
     return texts_of(packed) if kind == "BYTES_LIST" else packed
 
 

@@ -1,0 +1,33 @@
+"""Lists of strings that stay packed, against the lists themselves."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from feature_repo.stores.packed.packed_strings import PackedStrings, code_points
+from feature_repo.stores.packed.row import text_list
+
+LISTS = st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=5), max_size=8)
+
+
+@settings(max_examples=100)
+@given(strings=LISTS)
+def test_packed_strings_are_the_list_of_them(strings):
+    """Length, members, order, slices and equality are the list's."""
+    packed = PackedStrings(text_list(strings))
+    assert (len(packed), list(packed), packed[1:]) == (len(strings), strings, strings[1:])
+    assert packed == strings
+    assert repr(packed) == f"PackedStrings({strings!r})"
+    assert packed != [*strings, "more"]
+    assert [packed[place] for place in range(len(packed))] == strings
+
+
+@settings(max_examples=100)
+@given(strings=LISTS)
+def test_their_characters_are_those_of_the_strings(strings):
+    """Characters and sizes are what a loop over the strings finds, whether or not all are ASCII."""
+    for characters, sizes in (PackedStrings(text_list(strings)).code_points(), code_points(strings)):
+        assert characters.tolist() == [ord(each) for each in "".join(strings)]
+        assert sizes.tolist() == [len(each) for each in strings]
+        assert (characters.dtype, sizes.dtype) == (np.dtype(np.uint32), np.dtype(np.int32))
+        assert characters.flags.writeable  # both of one type for compiled loops
