@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bentos.candidates import Candidates
 from bentos.release import Release
 from bentos.shopper import Shopper
 from feature_repo.pair_features import PastPurchases, Positions
@@ -17,22 +16,21 @@ NEWCOMER = "New in the shop, of a kind that you buy"
 def reasons(
     release: Release,
     shopper: Shopper,
-    candidates: Candidates,
-    rows: Sequence[int],
+    items: Positions,
     places: Sequence[int | None],
+    sources: Sequence[Sequence[str]],
 ) -> list[str]:
-    """Why the candidates of some rows are recommended, in words; `places` are theirs in the past."""
+    """Why some items are recommended, in words; `places` are theirs in the past, `sources` brought them."""
     past, catalogue = shopper.past, release.catalogue
-    categories = catalogue.categories[candidates.items[rows]].tolist()
     of_past, all_bought = catalogue.categories[past.items], max(float(past.decayed.sum()), 1e-9)
     found = []
-    for row, place, category in zip(rows, places, categories, strict=True):
+    for place, category, names in zip(places, catalogue.categories[items].tolist(), sources, strict=True):
         if place is not None:
             found.append(bought_before(int(past.counts[place]), float(past.days_since[place])))
             continue
         share = float(past.decayed[of_past == category].sum()) / all_bought
-        name = readable(str(catalogue.category_names[category]))
-        found.append(new_to_you(name, share, candidates.sources_of(row), known=bool(past.items.size)))
+        kind = readable(str(catalogue.category_names[category]))
+        found.append(new_to_you(kind, share, names, known=bool(past.items.size)))
     return found
 
 

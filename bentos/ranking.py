@@ -88,14 +88,15 @@ def slots_of(release: Release, who: Shopper, ranking: Ranking, k: int) -> tuple[
     catalogue, candidates, new = release.catalogue, ranking.candidates, ranking.newcomers
     page = ranking.order[:k]
     items, rows = candidates.items[page], page.tolist()
-    places = places_of(who.past, items)
+    places, sources = places_of(who.past, items), [candidates.sources_of(row) for row in rows]
     columns = zip(
         rows,
         catalogue.item_ids[items].tolist(),
         catalogue.titles[items].tolist(),
         ranking.scores[page].tolist(),
+        sources,
+        reasons(release, who, items, places, sources),
         places,
-        reasons(release, who, candidates, rows, places),
         strict=True,
     )
     return tuple(
@@ -104,12 +105,12 @@ def slots_of(release: Release, who: Shopper, ranking: Ranking, k: int) -> tuple[
             title=title,
             score=score,
             rank=rank,
-            sources=candidates.sources_of(row),
+            sources=brought_by,
             reason=NEWCOMER if rank == k and new is not None and new[row] else reason,
             placed_by=ranking.placed_by.get(row),
             bought_before=place is not None,
         )
-        for rank, (row, item_id, title, score, place, reason) in enumerate(columns, start=1)
+        for rank, (row, item_id, title, score, brought_by, reason, place) in enumerate(columns, start=1)
     )
 
 

@@ -18,8 +18,8 @@ def candidate(item, *sources):
 
 def reason(release, who, candidates, row):
     """Why one candidate is recommended."""
-    places = places_of(who.past, candidates.items[[row]])
-    (said,) = reasons(release, who, candidates, [row], places)
+    items = candidates.items[[row]]
+    (said,) = reasons(release, who, items, places_of(who.past, items), [candidates.sources_of(row)])
     return said
 
 
