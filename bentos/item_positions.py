@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from bentos.release import Release
 from feature_repo.compiled import compiled
 from feature_repo.pair_features import Positions
-from feature_repo.stores.packed.packed_strings import PackedStrings, code_points
+from feature_repo.stores.packed.packed_strings import PackedStrings, joined
 
-CodePoints = NDArray[np.uint32]
-OFFSET, PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # FNV-1a, here of whole code points
+Bytes = NDArray[np.uint8]
+OFFSET, PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # FNV-1a
 SLOTS_PER_ITEM = 2  # at least
 HALF, ONE = np.uint64(32), np.uint64(1)
 
@@ -25,7 +25,7 @@ HALF, ONE = np.uint64(32), np.uint64(1)
 class Table:
     """Items by their ids: each in the first free slot from the one that its hash says."""
 
-    texts: CodePoints  # (n_items, longest) the ids, zeros behind the shorter ones
+    texts: Bytes  # (n_items, longest) the ids in UTF-8, zeros behind the shorter ones
     slots: NDArray[np.uint64]  # (a power of two,) 32 bits of the hash, then the position and 1; 0 where free
 
 
@@ -34,16 +34,17 @@ def positions_in(release: Release, ids: Sequence[str]) -> Positions:
     held = release.once("positions of items", lambda made: table(made.catalogue.item_ids))
     if not len(ids):
         return np.empty(0, np.int32)
-    texts, sizes = ids.code_points() if isinstance(ids, PackedStrings) else code_points(ids)
+    texts, sizes = ids.joined() if isinstance(ids, PackedStrings) else joined(ids)
     return looked_up(texts, sizes, held.texts, held.slots)
 
 
 def table(item_ids: NDArray[np.str_]) -> Table:
     """The table of a catalogue's ids, (n_items,), each there once."""
-    texts = np.ascontiguousarray(item_ids).view(np.uint32).reshape(len(item_ids), -1)
+    encoded = np.char.encode(item_ids, "utf-8")
+    texts, sizes = encoded.view(np.uint8).reshape(len(item_ids), -1), np.char.str_len(encoded)
     hashes = np.full(len(texts), OFFSET)
-    for column in texts.T:
-        hashes = np.where(column > 0, (hashes ^ column) * PRIME, hashes)
+    for place, column in enumerate(texts.T):
+        hashes = np.where(place < sizes, (hashes ^ column) * PRIME, hashes)
     n_slots = 1 << (SLOTS_PER_ITEM * len(texts)).bit_length()
     return Table(texts, filled(hashes >> HALF, n_slots))
 
@@ -61,14 +62,14 @@ def filled(hashes: NDArray[np.uint64], n_slots: int) -> NDArray[np.uint64]:
 
 
 @compiled
-def looked_up(texts: CodePoints, sizes: Positions, held: CodePoints, slots: NDArray[np.uint64]) -> Positions:
+def looked_up(texts: Bytes, sizes: Positions, held: Bytes, slots: NDArray[np.uint64]) -> Positions:
     """Items by their ids, -1 for none: (n,). `texts` are the ids one after the other, of `sizes` (n,)."""
     n, longest, mask = len(sizes), held.shape[1], np.uint64(len(slots) - 1)
     hashes, at, ends = np.empty(n, np.uint64), np.empty(n, np.uint64), np.cumsum(sizes)
     for place in range(n):
         hashed = OFFSET
-        for code in texts[ends[place] - sizes[place] : ends[place]]:
-            hashed = (hashed ^ np.uint64(code)) * PRIME
+        for byte in texts[ends[place] - sizes[place] : ends[place]]:
+            hashed = (hashed ^ np.uint64(byte)) * PRIME
         hashes[place] = hashed >> HALF
     for place in range(n):
         slot = hashes[place] & mask

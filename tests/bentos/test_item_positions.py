@@ -10,8 +10,10 @@ from tiny_release import tiny_release
 
 from bentos import item_positions
 from bentos.item_positions import positions_in, table
+from feature_repo.stores.packed.packed_strings import joined
 
-TEXTS = st.text(alphabet="ab0ä\N{PILE OF POO}", max_size=4)
+TEXTS = st.text(alphabet="ab\0ä\N{PILE OF POO}", max_size=4)
+HELD = TEXTS.filter(lambda text: not text.endswith("\0"))  # NumPy keeps no zeros at the end
 
 
 def release_of(ids):
@@ -21,7 +23,7 @@ def release_of(ids):
 
 
 @settings(max_examples=100)
-@given(held=st.sets(TEXTS, min_size=1, max_size=40), asked=st.lists(TEXTS, max_size=20))
+@given(held=st.sets(HELD, min_size=1, max_size=40), asked=st.lists(TEXTS, max_size=20))
 def test_ids_are_found_where_a_dictionary_has_them(held, asked):
     """Ids of any length and script, known or not, one or many times, are looked up as one by one."""
     ids = sorted(held)
@@ -48,7 +50,6 @@ def test_ids_of_one_hash_are_told_apart(monkeypatch):
     ids = [f"i{number}" for number in range(30)]
     held = table(np.array(ids))
     assert len(set((held.slots[held.slots > 0] >> np.uint64(32)).tolist())) == 1
-    texts = np.frombuffer("".join([*ids, "no"]).encode("utf-32-le"), np.uint32)
-    sizes = np.array([len(each) for each in [*ids, "no"]], np.int32)
+    texts, sizes = joined([*ids, "no"])
     found = item_positions.looked_up.__wrapped__(texts, sizes, held.texts, held.slots)
     assert found.tolist() == [*range(30), -1]

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_repo.stores.packed.packed_strings import PackedStrings, code_points
+from feature_repo.stores.packed.packed_strings import PackedStrings, joined
 from feature_repo.stores.packed.row import text_list
 
 LISTS = st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=5), max_size=8)
@@ -24,10 +24,11 @@ def test_packed_strings_are_the_list_of_them(strings):
 
 @settings(max_examples=100)
 @given(strings=LISTS)
-def test_their_characters_are_those_of_the_strings(strings):
-    """Characters and sizes are what a loop over the strings finds, whether or not all are ASCII."""
-    for characters, sizes in (PackedStrings(text_list(strings)).code_points(), code_points(strings)):
-        assert characters.tolist() == [ord(each) for each in "".join(strings)]
-        assert sizes.tolist() == [len(each) for each in strings]
-        assert (characters.dtype, sizes.dtype) == (np.dtype(np.uint32), np.dtype(np.int32))
-        assert characters.flags.writeable  # both of one type for compiled loops
+def test_they_join_as_the_strings_do(strings):
+    """Bytes and sizes are what a loop over the strings finds, whether or not all are ASCII."""
+    parts = [each.encode() for each in strings]
+    for texts, sizes in (PackedStrings(text_list(strings)).joined(), joined(strings)):
+        assert texts.tobytes() == b"".join(parts)
+        assert sizes.tolist() == [len(each) for each in parts]
+        assert (texts.dtype, sizes.dtype) == (np.dtype(np.uint8), np.dtype(np.int32))
+        assert (texts.flags.writeable, sizes.flags.writeable) == (False, True)  # one type for compiled loops
