@@ -1,9 +1,11 @@
 """The log of exposures keeps every answer whole and in order, whatever happens to who writes it."""
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 from tiny_release import NOW, InMemory, user_row
@@ -11,6 +13,7 @@ from tiny_release import NOW, InMemory, user_row
 from bentos.assignment import Assigned
 from bentos.durable_log import LogError
 from bentos.exposure_log import Exposure, ExposureLog
+from bentos.exposures import Exposures
 from bentos.recommend import Recommendation, recommend
 
 NOTHING = Recommendation("u", "all", "endcap-release:tiny", slots=())
@@ -75,6 +78,26 @@ def test_a_fallback_is_kept_with_its_reason(log, release):
     )
 
 
+def test_what_is_to_be_learnt_from_waits_for_no_other_answer(log, monkeypatch):
+    """An experiment's answer is on the disk before it is given, while others are gathered and come later."""
+    monkeypatch.setattr("bentos.exposures.GATHER_S", 1.0)
+    monkeypatch.setattr("bentos.exposures.KEEP_S", 10.0)
+    assigned = Assigned({"engine": "new"})
+
+    async def some():
+        exposures = Exposures(log)
+        for number in range(3):
+            assert await exposures.keep(exposure(number))
+        assert await exposures.keep(replace(exposure(3), assigned=assigned))
+        early = names(log)
+        while len(names(log)) < 4:
+            await asyncio.sleep(0.01)
+        return early
+
+    assert asyncio.run(asyncio.wait_for(some(), 20)) == ["r3"]
+    assert names(log) == ["r3", "r0", "r1", "r2"]
+
+
 def test_rows_come_in_the_order_they_were_kept(log):
     """A page at a time, each after the last row of the one before."""
     log.append([exposure(5), exposure(3)])
@@ -132,6 +155,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from bentos.exposure_log import Exposure, ExposureLog
+from bentos.exposures import Exposures
 from bentos.recommend import Recommendation
 log, found = ExposureLog(Path(sys.argv[1])), Recommendation("u", "all", "r", slots=())
 for number in range(10**9):
