@@ -145,6 +145,8 @@ def counted(
     counts = np.zeros(n_groups)
     for thing in range(len(groups)):
         for kind in range(groups.shape[1]):
+            if not 0 <= groups[thing, kind] < n_groups:
+                raise IndexError("a group that the shop has no share of")
             counts[groups[thing, kind]] += weights[thing]
     found = np.flatnonzero(counts)
     return found, counts[found]

@@ -39,9 +39,12 @@ class Forest:
     missing_right: NDArray[np.uint8]  # (n_trees, n_nodes) 1 where NaN goes right
     leaves: Floats  # (n_trees, n_nodes + 1)
     base: np.float32  # what every margin begins with
+    n_columns: int
 
     def margins(self, rows: Floats) -> Floats:
-        """Raw margins of rows (n, n_columns): (n,)."""
+        """Raw margins of rows (n, n_columns): (n,). ValueError for rows of other columns."""
+        if rows.shape[1] != self.n_columns:
+            raise ValueError(f"rows have {rows.shape[1]} columns, the ranker reads {self.n_columns}")
         known = both_ways(np.ascontiguousarray(rows.T))
         return summed(known, self.features, self.thresholds, self.missing_right, self.leaves, self.base)
 
@@ -121,8 +124,8 @@ def forest_of(ranker: Any) -> Forest | None:
     depth = max((depth_of(tree) for tree in model["trees"]), default=0)
     if not 0 < depth <= DEEPEST:
         return None
-    made = arranged(model["trees"], depth, base)
-    probes = rows_about(made, ranker.num_features())
+    made = arranged(model["trees"], depth, base, ranker.num_features())
+    probes = rows_about(made)
     same = made.margins(probes).tobytes() == ranker.inplace_predict(probes, predict_type="margin").tobytes()
     if not same:
         log.warning(
@@ -149,7 +152,7 @@ def depth_of(tree: Mapping[str, Any], node: int = 0) -> int:
     return 0 if left < 0 else 1 + max(depth_of(tree, left), depth_of(tree, right))
 
 
-def arranged(trees: list[Mapping[str, Any]], depth: int, base: np.float32) -> Forest:
+def arranged(trees: list[Mapping[str, Any]], depth: int, base: np.float32, n_columns: int) -> Forest:
     """Trees as XGBoost writes them, each made complete to that depth."""
     shape = (len(trees), 2**depth - 1)
     made = Forest(
@@ -158,6 +161,7 @@ def arranged(trees: list[Mapping[str, Any]], depth: int, base: np.float32) -> Fo
         missing_right=np.zeros(shape, np.uint8),
         leaves=np.zeros((shape[0], shape[1] + 1), np.float32),
         base=base,
+        n_columns=n_columns,
     )
     for number, tree in enumerate(trees):
         places = [(0, 0)]  # node of the tree, place among the complete
@@ -175,11 +179,11 @@ def arranged(trees: list[Mapping[str, Any]], depth: int, base: np.float32) -> Fo
     return made
 
 
-def rows_about(made: Forest, n_columns: int) -> Floats:
+def rows_about(made: Forest) -> Floats:
     """Rows whose values are thresholds, those just below, and NaN: (PROBES, n_columns)."""
     rng = np.random.default_rng(7)
-    rows = np.full((PROBES, n_columns), np.nan, np.float32)
-    for column in range(n_columns):
+    rows = np.full((PROBES, made.n_columns), np.nan, np.float32)
+    for column in range(made.n_columns):
         known = made.thresholds[(made.features == column) & np.isfinite(made.thresholds)]
         if known.size:
             values = np.concatenate([known, np.nextafter(known, np.float32(-np.inf)), [np.nan]])

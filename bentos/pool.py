@@ -98,6 +98,8 @@ def cheap_part(release: Release, group_lifts: Floats, near: Floats) -> Floats:
 @compiled
 def of_all(near: Floats, place_of: Positions, sums: Floats, of_item: Positions, everybodys: Floats) -> Floats:
     """The parts of each item, looked up and added: (n_items,)."""
+    if not len(place_of) == len(of_item) == len(everybodys):
+        raise IndexError("parts of different numbers of items")
     found = np.empty(len(of_item), np.float32)
     for item in range(len(of_item)):
         found[item] = near[place_of[item]] + sums[of_item[item]] + everybodys[item]

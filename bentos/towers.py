@@ -68,6 +68,8 @@ def taste(own: Raised, vectors: Sequence[Floats], starts: Sequence[int]) -> Floa
 def add_weighted(found: Floats, vectors: Floats, places: NDArray[np.integer[Any]], weights: Floats) -> None:
     """Add some vectors (n, width), each by its weight, to `found` (width,). None of them is copied."""
     for number in range(len(places)):
+        if not 0 <= places[number] < len(vectors):
+            raise IndexError("a place that no vector has")
         vector, weight = vectors[places[number]], weights[number]
         for column in range(len(found)):
             found[column] += weight * vector[column]

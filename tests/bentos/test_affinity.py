@@ -131,3 +131,12 @@ def test_raised_groups_are_the_same_however_many_groups_there_are(monkeypatch, n
     for few, many in zip(*found, strict=True):
         np.testing.assert_array_equal(few, many)
         assert few.dtype == many.dtype
+
+
+def test_a_group_that_the_shop_has_no_share_of_is_an_error():
+    """As of a release whose parts do not fit: no number is taken from beyond an array."""
+    rng = np.random.default_rng(0)
+    groups = random_groups(rng)
+    past = past_of(np.arange(N_ITEMS), np.ones(N_ITEMS))
+    with pytest.raises(IndexError, match="no share"):
+        raised(past, groups.joint, joined(random_shares(rng, groups))[:-1])

@@ -75,6 +75,13 @@ def test_rows_may_lie_in_memory_either_way():
     np.testing.assert_array_equal(forest_of(ranker).margins(rows[:1]), expected[:1])
 
 
+@pytest.mark.parametrize("n_columns", [1, N_COLUMNS - 1, N_COLUMNS + 1])
+def test_rows_of_other_columns_are_refused(n_columns):
+    """As XGBoost would, and not answered from whatever lies beside them."""
+    with pytest.raises(ValueError, match=f"{n_columns} columns, the ranker reads {N_COLUMNS}"):
+        forest_of(trained()).margins(np.zeros((3, n_columns), np.float32))
+
+
 def test_few_of_the_trees_are_a_ranker_of_their_own():
     """As the figure of quality against CPU time cuts them."""
     assert_same(trained()[:7], rows_of(2))
@@ -107,7 +114,7 @@ def test_arrays_that_differ_are_not_used(monkeypatch, caplog):
 def test_probes_come_to_almost_every_leaf():
     """So that a wrong number in the arrays would be seen."""
     made = forest_of(trained(depth=3))
-    rows = forests.rows_about(made, N_COLUMNS)
+    rows = forests.rows_about(made)
     for tree in range(len(made.features)):
         come_to = set()
         for row in rows:

@@ -131,3 +131,12 @@ def test_nobody_gets_what_appeals_to_all(drawn):
     told = [sum(weights[name] * float(rows[name][item]) for name in apart) for item in range(N_ITEMS)]
     flat = thought.scores["pool"] - np.array(told)
     np.testing.assert_allclose(flat, flat[0], atol=1e-4)
+
+
+def test_parts_of_different_numbers_of_items_are_an_error(drawn):
+    """As of a release whose parts do not fit: no number is taken from beyond an array."""
+    release, lifts, scores = drawn
+    short = {**release.arrays, "appeal_inputs": release.arrays["appeal_inputs"][:, :-1]}
+    short["item_log_sales"] = release.arrays["item_log_sales"][:-1]
+    with pytest.raises(IndexError, match="different numbers of items"):
+        pool_scores(replace(release, arrays=short), lifts, scores)

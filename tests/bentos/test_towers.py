@@ -14,6 +14,7 @@ from bentos.shopper import shopper
 from bentos.towers import (
     CLIP,
     KINDS,
+    add_weighted,
     hidden,
     item_bodies,
     profile,
@@ -178,3 +179,12 @@ def test_places_of_groups_without_items_are_passed_over(release):
         for made in (arrays, {**arrays, "taste_manufacturers": more.astype(np.float32)})
     ]
     np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("place", [-1, 3])
+def test_a_place_without_a_vector_is_an_error(place):
+    """As of a release whose parts do not fit."""
+    with pytest.raises(IndexError, match="no vector"):
+        add_weighted(
+            np.zeros(2, np.float32), np.ones((3, 2), np.float32), np.array([0, place]), np.ones(2, np.float32)
+        )
