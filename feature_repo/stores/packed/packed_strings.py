@@ -14,16 +14,22 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_repo.stores.packed.layout import PackedStoreError
 from feature_repo.stores.packed.row import split_list, strings_of
 
 Joined = tuple[NDArray[np.uint8], NDArray[np.int32]]  # (n_bytes,) and the bytes of each (n_strings,)
 
 
 class PackedStrings(Sequence[str]):
-    """The strings of a `text_list`: equal to the list of them."""
+    """The strings of a `text_list`: equal to the list of them. PackedStoreError for one that is damaged."""
 
     def __init__(self, packed: bytes) -> None:
         self._packed = packed
+        texts, ends = split_list(packed)
+        sizes = np.diff(ends, prepend=np.uint32(0)).view(np.int32)
+        if sizes.size and (int(ends[-1]) != len(texts) or sizes.min() < 0):
+            raise PackedStoreError("A list of strings is damaged; run `endcap materialize`")
+        self._joined = np.frombuffer(texts, np.uint8), sizes
 
     @cached_property
     def strings(self) -> list[str]:
@@ -32,10 +38,7 @@ class PackedStrings(Sequence[str]):
 
     def joined(self) -> Joined:
         """As `joined` of the strings."""
-        texts, ends = split_list(self._packed)
-        sizes = ends.astype(np.int32)
-        sizes[1:] -= sizes[:-1].copy()
-        return np.frombuffer(texts, np.uint8), sizes
+        return self._joined
 
     def __len__(self) -> int:
         return int.from_bytes(self._packed[:4], "little")

@@ -1,9 +1,13 @@
 """Lists of strings that stay packed, against the lists themselves."""
 
+import struct
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feature_repo.stores.packed.layout import PackedStoreError
 from feature_repo.stores.packed.packed_strings import PackedStrings, joined
 from feature_repo.stores.packed.row import text_list
 
@@ -32,3 +36,12 @@ def test_they_join_as_the_strings_do(strings):
         assert sizes.tolist() == [len(each) for each in parts]
         assert (texts.dtype, sizes.dtype) == (np.dtype(np.uint8), np.dtype(np.int32))
         assert (texts.flags.writeable, sizes.flags.writeable) == (False, True)  # one type for compiled loops
+
+
+@pytest.mark.parametrize("ends", [(1, 9), (1, 2), (3, 1), (2**32 - 1, 3)])
+def test_a_damaged_list_is_refused_as_it_is_read(ends):
+    """Sizes that the texts do not have: compiled loops that take them at their word would read beyond."""
+    packed = struct.pack("<3I", 2, *ends) + b"abc"
+    with pytest.raises(PackedStoreError, match="damaged; run `endcap materialize`"):
+        PackedStrings(packed)
+    assert PackedStrings(struct.pack("<3I", 2, 1, 3) + b"abc") == ["a", "bc"]
