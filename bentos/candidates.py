@@ -6,6 +6,7 @@ sources, are the candidates; each keeps every source's score, so that the ranker
 answer can say which sources would have brought it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from bentos.affinity import item_groups, lifts, raised, shop_shares
 from bentos.factors import shopper_factors
-from bentos.index import at_least, best
+from bentos.index import at_least, highest
 from bentos.neighbours import neighbours, newly_bought
 from bentos.pool import cheap_part, cheap_part_of, dear_part, pooled_sales
 from bentos.release import Release
@@ -52,11 +53,13 @@ class Candidates:
         """Place of each candidate in each source's order, 0 first, NaN without an opinion: as `scores`."""
         return ranks(self.scores)
 
-    def sources_of(self, row: int) -> tuple[str, ...]:
-        """Names of the sources that hold one candidate for one of their best, the surest first."""
-        places = enumerate(self.ranks[row].tolist())
-        held = sorted((place, n) for n, place in places if place < BROUGHT and SOURCES[n] != "pool")
-        return tuple(SOURCES[n] for _, n in held)
+    def sources_of(self, rows: Sequence[int]) -> list[tuple[str, ...]]:
+        """Names of the sources that hold some candidates for one of their best, the surest first."""
+        found = []
+        for places in self.ranks[rows].tolist():
+            held = sorted((place, n) for n, place in enumerate(places) if place < BROUGHT)
+            found.append(tuple(SOURCES[n] for _, n in held if SOURCES[n] != "pool"))
+        return found
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class Opinions:
 
     def lifts_of(self, items: Positions) -> Floats:
         """Lifts of some items' groups: (n, n_kinds of groups)."""
-        return self.group_lifts.take(item_groups(self.release).joint.take(items, axis=0))
+        return lifts_at(self.group_lifts, item_groups(self.release).joint, items).T
 
     def near_of(self, items: Positions) -> Floats:
         """The neighbours' shares of some items: (n,)."""
@@ -145,7 +148,10 @@ class Opinions:
             "top_sellers": self.release.arrays["popularity"][items],
             "pool": short.pool,
         }
-        return np.stack([scores[name] for name in SOURCES], axis=1), lifted
+        found = np.empty((len(SOURCES), len(items)), dtype=np.float32)  # a column beside itself
+        for row, name in enumerate(SOURCES):
+            found[row] = scores[name]
+        return found.T, lifted
 
     @cached_property
     def _whole(self) -> tuple[Floats, Floats]:
@@ -175,15 +181,32 @@ def positive(values: Floats) -> Floats:
     return np.where(values > 0, values, np.float32(np.nan))
 
 
+@compiled
 def looked_up(items: Positions, known: Positions, values: Floats) -> Floats:
     """Values of items where they are above zero, NaN for those that are not known: (n_items,).
 
-    `known` are in increasing order.
+    Both `items` and `known` are in increasing order.
     """
-    if not known.size:
-        return np.full(len(items), np.nan, dtype=np.float32)
-    place = np.minimum(np.searchsorted(known, items), len(known) - 1)
-    return positive(np.where(known[place] == items, values[place], np.float32(0.0)))
+    found, place = np.full(len(items), np.nan, np.float32), 0
+    for row in range(len(items)):
+        while place < len(known) and known[place] < items[row]:
+            place += 1
+        if place < len(known) and known[place] == items[row] and values[place] > 0.0:
+            found[row] = values[place]
+    return found
+
+
+@compiled
+def lifts_at(group_lifts: Floats, groups: NDArray[np.intp], items: Positions) -> Floats:
+    """Lifts of some items' groups: (n_kinds of groups, n). `groups` (n_items, n_kinds) are all items'."""
+    found = np.empty((groups.shape[1], len(items)), np.float32)
+    for row in range(len(items)):
+        for kind in range(groups.shape[1]):
+            group = groups[items[row], kind]
+            if not 0 <= group < len(group_lifts):
+                raise IndexError("a group that the shop has no share of")
+            found[kind, row] = group_lifts[group]
+    return found
 
 
 def opinions(release: Release, shopper: Shopper) -> Opinions:
@@ -213,11 +236,11 @@ def draw(
     thought = thought or opinions(release, shopper)
     past, own = shopper.past, np.empty(0, dtype=np.int32)
     if task == "all":
-        own = past.items[best(past.decayed, round(REPURCHASES * size))]
+        own = past.items[highest(past.decayed, round(REPURCHASES * size))]
     short = thought.shortlist(max(SHORTLIST, SHORTLIST_TIMES * (size - len(own))), own)
     new = short.pool.copy()
     new[np.searchsorted(short.items, own)] = -np.inf
-    drawn = short.items[best(new, size - len(own))]
+    drawn = short.items[highest(new, size - len(own))]
     items = np.sort(np.concatenate([own, drawn])).astype(np.int32)
     scores, lifted = thought.of(short.at(items))
     return Candidates(items=items, scores=scores, lifts=lifted)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from feature_repo.pair_features import Floats, Positions
 
-SAMPLED = 16  # every so many scores are a sample
+SAMPLED, MANY = 16, 4_096  # every so many scores are a sample, of at least so many
 
 
 def best(scores: Floats, n: int, *, among: NDArray[np.bool_] | None = None) -> Positions:
@@ -37,20 +37,42 @@ def at_least(scores: Floats, n: int) -> NDArray[np.intp]:
     if n >= len(scores):
         return np.flatnonzero(scores > -np.inf)
     held = probably(scores, n)
-    some = scores[held]
+    some = scores if held is None else scores[held]
     least = np.partition(some, len(some) - n)[len(some) - n]
-    return held[some >= least] if least > -np.inf else np.flatnonzero(scores > -np.inf)
+    if held is None or not least > -np.inf:
+        return np.flatnonzero(scores >= least if least > -np.inf else scores > -np.inf)
+    found: NDArray[np.intp] = held[some >= least]
+    return found
 
 
-def probably(scores: Floats, n: int) -> NDArray[np.intp]:
+def highest(scores: Floats, n: int) -> NDArray[np.intp]:
+    """Positions, in order, of the `n` highest scores; of those that tie with the last the first.
+
+    -inf and NaN never count.
+    """
+    if n <= 0:
+        return np.empty(0, dtype=np.intp)
+    if np.isnan(scores).any():
+        scores = np.where(np.isnan(scores), np.float32(-np.inf), scores)
+    found = at_least(scores, n)
+    if len(found) <= n:
+        return found
+    held = scores[found]
+    kept: NDArray[np.intp] = np.delete(found, np.flatnonzero(held == held.min())[n - len(found) :])
+    return kept
+
+
+def probably(scores: Floats, n: int) -> NDArray[np.intp] | None:
     """Positions, in order, of the `n` highest scores and few others, so that little is left to partition.
 
-    A sample guesses the `n`-th highest, on the low side; where that was not low enough, all positions.
+    A sample guesses the `n`-th highest, on the low side; None where that was not low enough, or scores few.
     """
+    if len(scores) < MANY:
+        return None
     sample = scores[::SAMPLED]
     rank = n // SAMPLED + 4 * math.isqrt(n // SAMPLED) + 1  # four deviations
     if rank < len(sample):
         found = np.flatnonzero(scores >= np.partition(sample, len(sample) - rank)[len(sample) - rank])
         if len(found) >= n:
             return found
-    return np.arange(len(scores))
+    return None

@@ -88,7 +88,7 @@ def slots_of(release: Release, who: Shopper, ranking: Ranking, k: int) -> tuple[
     catalogue, candidates, new = release.catalogue, ranking.candidates, ranking.newcomers
     page = ranking.order[:k]
     items, rows = candidates.items[page], page.tolist()
-    places, sources = places_of(who.past, items), [candidates.sources_of(row) for row in rows]
+    places, sources = places_of(who.past, items), candidates.sources_of(rows)
     columns = zip(
         rows,
         catalogue.item_ids[items].tolist(),

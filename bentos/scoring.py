@@ -44,22 +44,22 @@ def matrix(release: Release, shopper: Shopper, candidates: Candidates, item_feat
     items, n = candidates.items, len(candidates.items)
     slots = release.arrays["department_slot_of"][release.catalogue.departments[items]]
     of_shopper = np.concatenate([shopper.scalars, past_numbers(shopper)])
+    # Column by column, as the ranker's trees go through it: (n_columns, n_candidates) of each part.
     parts = [
-        item_features,
-        np.broadcast_to(of_shopper, (n, len(of_shopper))),
-        pair_features(shopper.past, item_groups(release), items, shopper.tenure_days),
-        candidates.scores,
-        candidates.ranks,
-        candidates.lifts,
-        np.stack([release.arrays[name][items] for name in DEMAND], axis=1),
-        shopper.department_shares[slots][:, None],
+        item_features.T,
+        of_shopper[:, None],
+        pair_features(shopper.past, item_groups(release), items, shopper.tenure_days).T,
+        candidates.scores.T,
+        candidates.ranks.T,
+        candidates.lifts.T,
+        *(release.arrays[name].take(items)[None] for name in DEMAND),
+        shopper.department_shares.take(slots)[None],
     ]
-    # Column by column, as the ranker's trees go through it.
-    found, column = np.empty((sum(part.shape[1] for part in parts), n), dtype=np.float32).T, 0
+    found, column = np.empty((sum(map(len, parts)), n), dtype=np.float32), 0
     for part in parts:
-        found[:, column : column + part.shape[1]] = part
-        column += part.shape[1]
-    return found
+        found[column : column + len(part)] = part
+        column += len(part)
+    return found.T
 
 
 def margins(ranker: Any, rows: Floats) -> Floats:

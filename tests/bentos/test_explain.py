@@ -19,7 +19,7 @@ def candidate(item, *sources):
 def reason(release, who, candidates, row):
     """Why one candidate is recommended."""
     items = candidates.items[[row]]
-    (said,) = reasons(release, who, items, places_of(who.past, items), [candidates.sources_of(row)])
+    (said,) = reasons(release, who, items, places_of(who.past, items), candidates.sources_of([row]))
     return said
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bentos.index import SAMPLED, at_least, best
+from bentos.index import SAMPLED, at_least, best, highest
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 200])
@@ -19,6 +19,15 @@ def test_infinite_missing_and_excluded_scores_never_count():
     scores = np.array([1, -np.inf, np.nan, 4, 3], dtype=np.float32)
     among = np.array([True, True, True, False, True])
     assert best(scores, 5, among=among).tolist() == [4, 0]
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 60, 200])
+def test_the_highest_are_the_best_in_order_of_position(n):
+    """Just so many, ties with the last by position, and never NaN or -inf."""
+    scores = np.random.default_rng(n).integers(0, 12, 100).astype(np.float32)
+    scores[::9], scores[1::9] = -np.inf, np.nan
+    assert highest(scores, n).tolist() == sorted(best(scores, n).tolist())
+    assert len(highest(scores, n)) == min(n, 77)
 
 
 @pytest.mark.parametrize("n", [1, 7, 99, 100, 200])
