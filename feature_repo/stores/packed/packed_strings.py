@@ -26,7 +26,8 @@ class PackedStrings(Sequence[str]):
     def __init__(self, packed: bytes) -> None:
         self._packed = packed
         texts, ends = split_list(packed)
-        sizes = np.diff(ends, prepend=np.uint32(0)).view(np.int32)
+        sizes = ends.astype(np.int32)
+        sizes[1:] -= sizes[:-1].copy()
         if sizes.size and (int(ends[-1]) != len(texts) or sizes.min() < 0):
             raise PackedStoreError("A list of strings is damaged; run `endcap materialize`")
         self._joined = np.frombuffer(texts, np.uint8), sizes
