@@ -271,13 +271,13 @@ def places(columns: Floats) -> Floats:
                 order[known] = row
                 known += 1
         for shift in (0, 8, 16, 24):
-            digits = (keys >> np.uint32(shift)) & np.uint32(255)
-            start[:] = 0
+            start[:], total = 0, 0
             for place in range(known):
-                start[digits[order[place]]] += 1
-            start[:] = np.cumsum(start) - start
+                start[(keys[order[place]] >> np.uint32(shift)) & np.uint32(255)] += 1
+            for digit in range(256):
+                start[digit], total = total, total + start[digit]
             for place in range(known):
-                digit = digits[order[place]]
+                digit = (keys[order[place]] >> np.uint32(shift)) & np.uint32(255)
                 other[start[digit]] = order[place]
                 start[digit] += 1
             order, other = other, order
