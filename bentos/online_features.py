@@ -61,7 +61,10 @@ class OnlineFeatures:
         """The user's row in each of USER_VIEWS; None where there is none, or it has expired."""
         with self._available():
             now_us = self.as_of_us()
-            found = self._reader.read_views(USER_VIEWS, user_id, now_us=now_us, strings=PackedStrings)
+            found, version = self._reader.read_with_version(
+                USER_VIEWS, user_id, ITEM_VIEW, now_us=now_us, strings=PackedStrings
+            )
+            self._items.heard(version)
             if all(row is None for row in found):
                 self._reader.check_filled(USER_VIEWS)
         return dict(zip(USER_VIEWS, found, strict=True))

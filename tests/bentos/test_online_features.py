@@ -84,6 +84,16 @@ def test_item_rows_are_in_the_order_asked(reader, shop, manifest):
     assert not np.isnan(found[ids.index("i00")]).any()
 
 
+def test_a_request_asks_the_store_once(shop, release, monkeypatch):
+    """What it read of the user says whether its items are those in memory: the store may be gone by then."""
+    reader = OnlineFeatures(shop.settings, release, lambda: NOW)
+    expected = reader.read_items(FIRST)
+    monkeypatch.setattr("feature_repo.stores.packed.held_view.FRESH_S", 60.0)
+    assert reader.read_user(USERS[0]) is not None
+    monkeypatch.delattr(reader.rows.__class__, "version")
+    np.testing.assert_array_equal(reader.read_items(FIRST), expected)
+
+
 @pytest.mark.parametrize("user_id", ["nobody", "", "U0", "u0 ", "u0'; --"])
 def test_unknown_user_is_none(reader, user_id):
     """Who has no row is nobody, however close the id."""

@@ -29,6 +29,11 @@ class Rows(Protocol):
     def read_views(self, views: Sequence[str], key: str) -> list[bytes | None]:
         """The packed row of one key in each of several views."""
 
+    def read_with_version(
+        self, views: Sequence[str], key: str, version_of: str
+    ) -> tuple[list[bytes | None], int | None]:
+        """The same, and the version of one more view, in one question."""
+
     def read_all(self, view: str) -> dict[str, bytes]:
         """All packed rows of a view by key."""
 
@@ -97,15 +102,28 @@ class PackedReader:
         (packed,) = self.rows.read(view, [key_of(entity)])
         return self._found(view, packed, now_us, names)
 
-    def read_views(
-        self, views: Sequence[str], entity: str, *, now_us: int, strings: Strings = strings_of
-    ) -> list[FoundRow | None]:
-        """One entity's row in each of several views, asked for together; `strings` as `unpack` takes it."""
+    def read_views(self, views: Sequence[str], entity: str, *, now_us: int) -> list[FoundRow | None]:
+        """One entity's row in each of several views, asked for together."""
         for view in views:
             self.layout(view)
         rows = self.rows.read_views(views, key_of(entity))
+        return [self._found(view, packed, now_us) for view, packed in zip(views, rows, strict=True)]
+
+    def read_with_version(
+        self,
+        views: Sequence[str],
+        entity: str,
+        version_of: str,
+        *,
+        now_us: int,
+        strings: Strings = strings_of,
+    ) -> tuple[list[FoundRow | None], int | None]:
+        """The same, and the version of one more view, in one question; `strings` as `unpack` takes it."""
+        for view in views:
+            self.layout(view)
+        rows, version = self.rows.read_with_version(views, key_of(entity), version_of)
         held = zip(views, rows, strict=True)
-        return [self._found(view, packed, now_us, strings=strings) for view, packed in held]
+        return [self._found(view, packed, now_us, strings=strings) for view, packed in held], version
 
     def _found(
         self,

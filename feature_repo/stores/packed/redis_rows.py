@@ -194,6 +194,17 @@ class RedisRows:
                 asked.hget(self._table(view), key)
             return list(asked.execute())
 
+    def read_with_version(
+        self, views: Sequence[str], key: str, version_of: str
+    ) -> tuple[list[bytes | None], int | None]:
+        """The same, and the version of one more view, in one round trip."""
+        with self._plainly(), self._client.pipeline(transaction=False) as asked:
+            for view in views:
+                asked.hget(self._table(view), key)
+            asked.hget(self._versions, version_of)
+            *found, version = asked.execute()
+        return found, None if version is None else int(version)
+
     def delete(self, view: str, keys: Iterable[str]) -> None:
         """Delete rows; keys that are not there are passed over."""
         with self._plainly():

@@ -180,6 +180,16 @@ class SqliteRows:
         (found,) = self._fetch(f"SELECT {', '.join(asked)}", [key])
         return list(found)
 
+    def read_with_version(
+        self, views: Sequence[str], key: str, version_of: str
+    ) -> tuple[list[bytes | None], int | None]:
+        """The same, and the version of one more view, as of one moment."""
+        asked = [f"(SELECT row FROM {self._table(view)} WHERE key = ?1)" for view in views]
+        asked.append(f"(SELECT version FROM {VERSIONS} WHERE project = ?2 AND view = ?3)")
+        query = f"SELECT {', '.join(asked)}"
+        ((*found, version),) = self._fetch(query, [key, self.project, version_of])
+        return found, version
+
     def delete(self, view: str, keys: Iterable[str]) -> None:
         """Delete rows; keys that are not there are passed over."""
         with self._writing() as connection:

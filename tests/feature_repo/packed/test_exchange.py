@@ -245,3 +245,17 @@ def test_a_file_from_before_fills_can_be_used(tmp_path):
             connection.execute("DROP TABLE packed_fills")
         assert rows.fill("counts") is None
         use()
+
+
+def test_rows_are_read_together_with_a_version(world):
+    """The rows as without it, and the version as it is asked for alone; none of a view that has none."""
+    store, rows, reader = world
+    names, (key,) = [view.name for view in VIEWS], fresh_ids(1)
+    for n in (1, 2):
+        write(store, VIEWS[0], [(key, {"n": proto("Int64", n)}, T0, None)])
+        for entity in (key, "nobody"):
+            found, version = reader.read_with_version(names, entity, "counts", now_us=T0_US)
+            assert found == reader.read_views(names, entity, now_us=T0_US)
+            assert version == rows.version("counts")
+    found, version = reader.read_with_version(names, key, "no such view", now_us=T0_US)
+    assert (found[0].values, version) == ({"n": 2}, None)

@@ -190,3 +190,35 @@ def test_a_view_has_expired_when_its_newest_row_has(world):
     assert_same(world, [first, second])
     assert held.view.expired_us(T0_US + 2 * hour) is None
     assert held.view.expired_us(T0_US + 2 * hour + 1) == T0_US + hour
+
+
+def test_a_version_that_was_just_heard_is_not_asked_again(world, monkeypatch):
+    """What changed is read when another version is heard; the store is asked once that was too long ago."""
+    store, reader, held = world
+    first, second = held.some(2)
+    write(store, counts, [(first, row(1), T0, None)])
+    assert_same(world, [first])
+    asked, version = [], reader.rows.version
+    monkeypatch.setattr(held_view, "FRESH_S", 1e9)
+    monkeypatch.setattr(reader.rows, "version", lambda view: asked.append(view) or version(view))
+    held.view.heard(version("counts"))
+    assert_same(world, [first, second])
+    write(store, counts, [(second, row(2), T0, None)])
+    assert not held.read_matrix([second], now_us=T0_US).found.any()
+    held.view.heard(version("counts"))
+    assert_same(world, [first, second])
+    assert asked == []
+    monkeypatch.setattr(held_view, "FRESH_S", 0.0)
+    held.view.heard(version("counts"))
+    assert_same(world, [first, second])
+    assert asked == ["counts"]
+
+
+def test_a_view_without_a_version_is_asked_for_it(world, monkeypatch):
+    """Having heard that there is none is having heard nothing: the store says why."""
+    _, reader, held = world
+    asked, version = [], reader.rows.version
+    monkeypatch.setattr(reader.rows, "version", lambda view: asked.append(view) or version(view))
+    held.view.heard(None)
+    held.read_matrix(["u"], now_us=T0_US)
+    assert asked == ["counts"]
