@@ -53,7 +53,8 @@ def placed(
     marked = marks(release)
     has_features: Mask = np.ones(len(items), dtype=bool)
     if item_features is not None:
-        has_features = np.asarray(~np.isnan(item_features).all(axis=1))
+        perhaps = np.flatnonzero(np.isnan(item_features[:, 0]))  # few: all others have one
+        has_features[perhaps] = ~np.isnan(item_features[perhaps]).all(axis=1)
 
     def applied(by: Any) -> tuple[Rows, dict[str, int]]:
         order = best_first(by, items)

@@ -70,24 +70,25 @@ class Release:
 
         It must not depend on the rules.
         """
-        return _kept(self._made, name, lambda: make(self))
+        made = self._made
+        if name not in made:
+            made[name] = make(self)
+        found: T = made[name]
+        return found
 
     def once_under_rules(self, name: str, make: Callable[["Release"], T]) -> T:
         """As `once`, for what depends on the rules."""
-        return _kept(self._made_under_rules, name, lambda: make(self))
+        made = self._made_under_rules
+        if name not in made:
+            made[name] = make(self)
+        found: T = made[name]
+        return found
 
     def under(self, rules: Mapping[str, Any], rules_from: str) -> "Release":
         """The same release under other rules; what was made `once` is shared."""
         other = replace(self, rules=rules, rules_from=rules_from)
         object.__setattr__(other, "_made", self._made)
         return other
-
-
-def _kept(made: dict[str, Any], name: str, make: Callable[[], T]) -> T:
-    if name not in made:
-        made[name] = make()
-    found: T = made[name]
-    return found
 
 
 def sha256(path: Path) -> str:
