@@ -163,8 +163,8 @@ def events(settings):
 
 
 def exposures(settings):
-    """(answer, user, time, content) in order."""
-    query = "SELECT request_id, user_id, shown_us, content FROM exposures ORDER BY seq"
+    """(answer, user, time, content) in the order of time: some are logged a moment later than others."""
+    query = "SELECT request_id, user_id, shown_us, content FROM exposures ORDER BY shown_us, seq"
     return [(*row[:3], orjson.loads(row[3])) for row in rows(settings.exposure_log, query)]
 
 
