@@ -171,11 +171,9 @@ class Opinions:
 
 def chosen(scores: Floats, n: int, *, bought: Rows, own: Rows) -> Positions:
     """Rows, in order, of the `n` highest scores that are not among `bought`, and `own` ones of these."""
-    held = scores[bought]
-    scores[bought] = -np.inf  # for a moment: a copy of all takes as long as choosing
-    new = at_least(scores, n)
-    scores[bought] = held
-    return np.sort(np.concatenate([new, own])).astype(np.int32)
+    new = scores.copy()
+    new[bought] = -np.inf
+    return np.sort(np.concatenate([at_least(new, n), own])).astype(np.int32)
 
 
 def positive(values: Floats) -> Floats:

