@@ -26,13 +26,10 @@ class Rows(Protocol):
     def read(self, view: str, keys: Sequence[str]) -> list[bytes | None]:
         """Packed rows of keys, in their order."""
 
-    def read_views(self, views: Sequence[str], key: str) -> list[bytes | None]:
-        """The packed row of one key in each of several views."""
-
     def read_with_version(
         self, views: Sequence[str], key: str, version_of: str
     ) -> tuple[list[bytes | None], int | None]:
-        """The same, and the version of one more view, in one question."""
+        """The packed row of one key in each of several views, and the version of a view, in one question."""
 
     def read_all(self, view: str) -> dict[str, bytes]:
         """All packed rows of a view by key."""
@@ -104,10 +101,7 @@ class PackedReader:
 
     def read_views(self, views: Sequence[str], entity: str, *, now_us: int) -> list[FoundRow | None]:
         """One entity's row in each of several views, asked for together."""
-        for view in views:
-            self.layout(view)
-        rows = self.rows.read_views(views, key_of(entity))
-        return [self._found(view, packed, now_us) for view, packed in zip(views, rows, strict=True)]
+        return self.read_with_version(views, entity, views[0], now_us=now_us)[0]
 
     def read_with_version(
         self,
@@ -118,7 +112,7 @@ class PackedReader:
         now_us: int,
         strings: Strings = strings_of,
     ) -> tuple[list[FoundRow | None], int | None]:
-        """The same, and the version of one more view, in one question; `strings` as `unpack` takes it."""
+        """The same, and the version of a view, in one question; `strings` as `unpack` takes it."""
         for view in views:
             self.layout(view)
         rows, version = self.rows.read_with_version(views, key_of(entity), version_of)

@@ -187,17 +187,10 @@ class RedisRows:
             found: Any = self._client.hmget(self._table(view), list(keys))
         return list(found)
 
-    def read_views(self, views: Sequence[str], key: str) -> list[bytes | None]:
-        """The packed row of one key in each of several views, in one round trip."""
-        with self._plainly(), self._client.pipeline(transaction=False) as asked:
-            for view in views:
-                asked.hget(self._table(view), key)
-            return list(asked.execute())
-
     def read_with_version(
         self, views: Sequence[str], key: str, version_of: str
     ) -> tuple[list[bytes | None], int | None]:
-        """The same, and the version of one more view, in one round trip."""
+        """The packed row of one key in several views, and the version of a view, in one round trip."""
         with self._plainly(), self._client.pipeline(transaction=False) as asked:
             for view in views:
                 asked.hget(self._table(view), key)

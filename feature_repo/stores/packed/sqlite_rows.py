@@ -174,16 +174,10 @@ class SqliteRows:
             found[place] = row
         return found
 
-    def read_views(self, views: Sequence[str], key: str) -> list[bytes | None]:
-        """The packed row of one key in each of several views."""
-        asked = [f"(SELECT row FROM {self._table(view)} WHERE key = ?1)" for view in views]
-        (found,) = self._fetch(f"SELECT {', '.join(asked)}", [key])
-        return list(found)
-
     def read_with_version(
         self, views: Sequence[str], key: str, version_of: str
     ) -> tuple[list[bytes | None], int | None]:
-        """The same, and the version of one more view, as of one moment."""
+        """The packed row of one key in each of several views, and the version of a view, of one moment."""
         asked = [f"(SELECT row FROM {self._table(view)} WHERE key = ?1)" for view in views]
         asked.append(f"(SELECT version FROM {VERSIONS} WHERE project = ?2 AND view = ?3)")
         query = f"SELECT {', '.join(asked)}"

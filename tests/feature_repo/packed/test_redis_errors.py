@@ -77,7 +77,7 @@ def used(rows):
     rows.write({"counts": made}, replace=True, layouts=layouts, known_until_us=7)
     assert rows.exchange([Exchange("1", {"counts": (made[0], 1)})]) == []
     assert len(rows.read_all("counts")) == rows.count("counts") == 2
-    assert rows.read_views(["counts"], "2") == rows.read("counts", ["2"]) == [made[1][3]]
+    assert rows.read_with_version(["counts"], "2", "counts")[0] == rows.read("counts", ["2"]) == [made[1][3]]
     assert rows.known_until("counts") == 7
     assert rows.filled("counts")
     rows.delete("counts", ["1"])
