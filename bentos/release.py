@@ -25,7 +25,7 @@ MODEL_NAME = "endcap-release"
 MANIFEST = "manifest.json"
 FACTS = {"as_of", "features", "files"}  # without which nothing can be served
 FILES = {"catalogue.npz", "arrays.npz", "rules.yaml"}
-FORMAT = 2  # of the arrays and their names; a release of another one cannot be served
+FORMAT = 3  # of the arrays and their names; a release of another one cannot be served
 Manifest = Mapping[str, Any]
 T = TypeVar("T")
 

@@ -1,6 +1,10 @@
 """Items like an item: by what is written on them, or by who buys them."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from bentos.factors import unit
 from bentos.index import best
@@ -9,7 +13,9 @@ from bentos.session import positions
 from feature_repo.pair_features import Floats
 
 TINY = 1e-6  # a vector of that length says nothing
-VECTORS = {"text": "text_vectors", "behaviour": "factor_items"}  # by kind of likeness, arrays of a release
+SLAB = 4096
+# By kind of likeness, arrays of a release; a cosine asks for no scale.
+VECTORS = {"text": "text_steps", "behaviour": "factor_items"}
 
 
 def similar(release: Release, item_id: str, *, by: str, k: int) -> list[tuple[str, float]]:
@@ -25,7 +31,9 @@ def similar(release: Release, item_id: str, *, by: str, k: int) -> list[tuple[st
     item = int(found[0])
     vectors = release.arrays[VECTORS[by]]
     lengths = release.once(f"lengths of {by}", lambda made: norms(made.arrays[VECTORS[by]]))
-    cosines = (vectors @ unit(vectors[item])) / lengths
+    towards = unit(vectors[item].astype(np.float32))
+    products = np.concatenate([each @ towards for each in slabs(vectors)])
+    cosines = np.asarray(products / lengths, dtype=np.float32)
     cosines[item] = -np.inf
     cosines[lengths <= TINY] = -np.inf  # nothing is known of it
     if lengths[item] <= TINY:
@@ -33,6 +41,13 @@ def similar(release: Release, item_id: str, *, by: str, k: int) -> list[tuple[st
     return [(str(release.catalogue.item_ids[other]), float(cosines[other])) for other in best(cosines, k)]
 
 
-def norms(vectors: Floats) -> Floats:
+def slabs(vectors: NDArray[Any]) -> Iterator[Floats]:
+    """Some thousand vectors at a time as floats, which all of them need not be at once."""
+    for start in range(0, len(vectors), SLAB):
+        yield vectors[start : start + SLAB].astype(np.float32, copy=False)
+
+
+def norms(vectors: NDArray[Any]) -> Floats:
     """Lengths, none below TINY: (n_items,)."""
-    return np.asarray(np.maximum(np.linalg.norm(vectors, axis=1), TINY), dtype=np.float32)
+    lengths = np.concatenate([np.linalg.norm(each, axis=1) for each in slabs(vectors)])
+    return np.asarray(np.maximum(lengths, TINY), dtype=np.float32)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bentos.affinity import Raised, item_groups
 from bentos.release import Release
 from bentos.shopper import Shopper
+from bentos.text_vectors import TextVectors
 from feature_repo.compiled import compiled
 from feature_repo.pair_features import GROUPS, Floats, PastPurchases, Positions
 
@@ -26,25 +27,25 @@ KINDS = GROUPS[1:]  # of groups that taste is summed over: departments are too w
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def profile(past: PastPurchases, text_vectors: Floats, categories: Positions, n_categories: int) -> Floats:
+def profile(past: PastPurchases, text: TextVectors, categories: Positions, n_categories: int) -> Floats:
     """Profile of one shopper: mean text vector of the past, then log counts per category.
 
     Shape (n_text + n_categories,); purchases weigh by their decayed counts.
     """
-    text = np.zeros(text_vectors.shape[1], np.float32)
-    add_weighted(text, text_vectors, past.items, past.decayed)
-    text = text / max(float(np.linalg.norm(text)), 1e-9)
+    mean = np.zeros(text.steps.shape[1], np.float32)
+    add_weighted(mean, text.steps, past.items, past.decayed * text.scales[past.items])
+    mean = mean / max(float(np.linalg.norm(mean)), 1e-9)
     counts = np.log1p(np.bincount(categories[past.items], weights=past.decayed, minlength=n_categories))
-    return np.concatenate([text, counts]).astype(np.float32)
+    return np.concatenate([mean, counts]).astype(np.float32)
 
 
-def query_inputs(shopper: Shopper, text_vectors: Floats, categories: Positions, n_categories: int) -> Floats:
+def query_inputs(shopper: Shopper, text: TextVectors, categories: Positions, n_categories: int) -> Floats:
     """What the query tower's network reads: profile, department shares, and the log of the user's numbers.
 
-    `text_vectors` (n_items, n_text) and `categories` (n_items,) are those of the items that positions
-    in the shopper's past point to.
+    `text` (n_items, n_text) and `categories` (n_items,) are those of the items that positions in the
+    shopper's past point to.
     """
-    known = profile(shopper.past, text_vectors, categories, n_categories)
+    known = profile(shopper.past, text, categories, n_categories)
     numbers = np.log1p(np.fmax(shopper.scalars, np.float32(0.0)))  # nothing known is nothing
     return np.concatenate([known, shopper.department_shares, numbers]).astype(np.float32)
 
@@ -65,7 +66,9 @@ def taste(own: Raised, vectors: Sequence[Floats], starts: Sequence[int]) -> Floa
 
 
 @compiled
-def add_weighted(found: Floats, vectors: Floats, places: NDArray[np.integer[Any]], weights: Floats) -> None:
+def add_weighted(
+    found: Floats, vectors: NDArray[Any], places: NDArray[np.integer[Any]], weights: Floats
+) -> None:
     """Add some vectors (n, width), each by its weight, to `found` (width,). None of them is copied."""
     n = len(places)
     for number in range(n):
@@ -127,9 +130,8 @@ def sales(release: Release) -> Floats:
 def query_of(release: Release, shopper: Shopper, own: Raised) -> Floats:
     """The shopper's side of the part of taste, (n_taste,); `own` are their raised groups."""
     arrays, catalogue = release.arrays, release.catalogue
-    inputs = query_inputs(
-        shopper, arrays["text_vectors"], catalogue.categories, len(catalogue.category_names)
-    )
+    text, n_categories = TextVectors.of(release), len(catalogue.category_names)
+    inputs = query_inputs(shopper, text, catalogue.categories, n_categories)
     vectors = [arrays[f"taste_{kind}"] for kind in KINDS]
     starts = item_groups(release).starts[len(GROUPS) - len(KINDS) :]
     return query_body(inputs, taste(own, vectors, starts), arrays)

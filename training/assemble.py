@@ -18,6 +18,7 @@ from bentos.factors import gram
 from bentos.pool import APPEAL, INPUTS
 from bentos.release import Catalogue, Release
 from bentos.rule_file import load_rules
+from bentos.text_vectors import TextVectors
 from bentos.towers import KINDS, item_bodies
 from feature_repo.pair_features import GROUPS, Floats, Positions
 from training.panel import Panel
@@ -150,6 +151,7 @@ def release_as_of(
     slots = {name: slot for slot, name in enumerate(names.department_slots)}
     other = len(names.department_slots) - 1
     panel, n_items = learnt.panel, len(items)
+    text = TextVectors.rounded(world.text_vectors[items])
     newcomers = np.bincount(panel.items, minlength=n_items)
     return Release(
         tag=f"as-of-{instant:%Y-%m-%d}",
@@ -162,7 +164,8 @@ def release_as_of(
             **{name: array for name, array in learnt.towers.items() if name.startswith("query_")},
             **group_arrays(world, items, numbers, names.item),
             **taste_arrays(world, items, learnt.space),
-            "text_vectors": world.text_vectors[items],
+            "text_steps": text.steps,
+            "text_scales": text.scales,
             "item_bodies": tower_items(world, items, numbers, learnt),
             "item_log_sales": log_sales(numbers, names.item),
             "factor_items": learnt.factors,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bentos.affinity import Raised, raised, shop_share
 from bentos.factors import folded, gram
+from bentos.text_vectors import TextVectors
 from bentos.towers import KINDS, SALES, query_inputs
 from feature_repo.pair_features import Floats, Groups, Positions
 from training.factors import history_matrix, item_factors
@@ -119,15 +120,14 @@ def queries_of(
 ) -> Queries:
     """The query tower's inputs of many shoppers, each as of their own instant (n_queries,)."""
     groups, grams = world_groups(world), [gram(each) for each in factors]
+    text = TextVectors.rounded(world.text_vectors)
     baskets = items.numbers[..., items.names.index("item_baskets_91d")]
     shares = {kind: [shop_share(getattr(groups, kind), each) for each in baskets] for kind in KINDS}
     inputs, folds = [], np.zeros((len(users), factors.shape[2]), dtype=np.float32)
     lifts: dict[str, list[Raised]] = {kind: [] for kind in KINDS}
     for row, instant in enumerate(instants.tolist()):
         who = shopper_at(users, row, datetime.fromtimestamp(users.instants[row] / 1e6, tz=UTC))
-        inputs.append(
-            query_inputs(who, world.text_vectors, world.categories.codes, len(world.categories.names))
-        )
+        inputs.append(query_inputs(who, text, world.categories.codes, len(world.categories.names)))
         folds[row] = folded(who.past, factors[fit[instant]], grams[fit[instant]])
         for kind in KINDS:
             lifts[kind].append(raised(who.past, getattr(groups, kind), shares[kind][instant]))

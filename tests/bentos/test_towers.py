@@ -11,6 +11,7 @@ from bentos.affinity import PRIOR, item_groups, joined, raised
 from bentos.candidates import opinions
 from bentos.factors import shopper_factors
 from bentos.shopper import shopper
+from bentos.text_vectors import TextVectors
 from bentos.towers import (
     CLIP,
     KINDS,
@@ -96,20 +97,21 @@ def test_taste_sums_lifts_over_groups_of_every_kind():
 def test_profile_is_mean_direction_and_log_counts():
     """Two purchases of weight 3 and 1: the text points 3 to 1, categories count log(1 + weight)."""
     text, counts = np.eye(3, dtype=np.float32), [0, math.log1p(3.0), 0, math.log1p(1.0)]
-    found = profile(past_of([0, 2], [3, 1]), text, np.array([1, 0, 3]), 4)
+    found = profile(past_of([0, 2], [3, 1]), TextVectors.rounded(text), np.array([1, 0, 3]), 4)
     np.testing.assert_allclose(found, [3 / math.sqrt(10), 0, 1 / math.sqrt(10), *counts], rtol=1e-6)
 
 
 def test_profile_of_nobody_is_zero():
     """Without a past there is no direction to point to, and no division by nothing."""
-    assert profile(past_of([], []), np.eye(3, dtype=np.float32), np.array([1, 0, 3]), 4).tolist() == [0.0] * 7
+    text = TextVectors.rounded(np.eye(3, dtype=np.float32))
+    assert profile(past_of([], []), text, np.array([1, 0, 3]), 4).tolist() == [0.0] * 7
 
 
 def test_query_reads_profile_shares_and_log_numbers(release):
     """After the profile come the department shares, then logs; what is missing or negative counts as zero."""
     row = user_row() | {"user_spend_28d": -5.0, "user_tenure_days": None}
     who = shopper(row, release, NOW)
-    text, categories = release.arrays["text_vectors"], release.catalogue.categories
+    text, categories = TextVectors.of(release), release.catalogue.categories
     found = query_inputs(who, text, categories, N_CATEGORIES)
     assert (
         found[: N_TEXT + N_CATEGORIES].tolist() == profile(who.past, text, categories, N_CATEGORIES).tolist()
@@ -135,7 +137,7 @@ def test_score_is_the_inner_product_of_a_plain_loop(release, seed):
     drawn = {name: np.asarray(rng.normal(size=shape), np.float32) for name, shape in shapes.items()}
     random = replace(release, arrays={**release.arrays, **drawn})
     who = shopper(user_row(), random, NOW)
-    raw = query_inputs(who, random.arrays["text_vectors"], random.catalogue.categories, N_CATEGORIES)
+    raw = query_inputs(who, TextVectors.of(random), random.catalogue.categories, N_CATEGORIES)
     centred = zip(raw.tolist(), drawn["query_mean"].tolist(), drawn["query_scale"].tolist(), strict=True)
     x = [max(-CLIP, min(CLIP, (value - mean) * scale)) for value, mean, scale in centred]
     first = [max(0.0, value) for value in layer(x, drawn, 1)]

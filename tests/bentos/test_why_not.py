@@ -127,7 +127,7 @@ def test_contributions_add_up_to_the_score(served, monkeypatch):
     assert len({slot.score for slot in slots}) > 1
 
 
-@pytest.mark.parametrize(("by", "array"), [("text", "text_vectors"), ("behaviour", "factor_items")])
+@pytest.mark.parametrize(("by", "array"), [("text", "text_steps"), ("behaviour", "factor_items")])
 def test_similar_items_are_those_of_the_greatest_cosine(served, by, array):
     """By a loop over the catalogue, the item itself left out."""
     release, _ = served

@@ -134,10 +134,11 @@ class Then:
 
     def query_vector(self):
         """The query tower's body: a network over the shopper's profile and numbers, and the mapped taste."""
-        catalogue, text = self.release.catalogue, np.zeros(self.arrays["text_vectors"].shape[1])
+        catalogue, text = self.release.catalogue, np.zeros(self.arrays["text_steps"].shape[1])
         categories = dict.fromkeys(catalogue.category_names.tolist(), 0.0)
         for item, (_, decayed, _) in self.past.items():
-            text += decayed * self.arrays["text_vectors"][self.place[item]]
+            place = self.place[item]
+            text += decayed * self.arrays["text_scales"][place] * self.arrays["text_steps"][place]
             categories[self.shop.groups["categories"][item][0]] += decayed
         numbers = [self.stats[name] for name in self.release.manifest["features"]["user"]]
         inputs = [text / np.linalg.norm(text), np.log1p(list(categories.values()))]
@@ -232,9 +233,8 @@ class Then:
     def item_vector(self, item, numbers):
         """The item tower's body from its text, its numbers of that time and its groups' places."""
         known = [numbers[name] for name in self.release.manifest["features"]["item"]]
-        inputs = np.concatenate(
-            [self.arrays["text_vectors"][self.place[item]], np.log1p(np.maximum(known, 0))]
-        )
+        text = self.world.text_vectors[int(np.flatnonzero(self.world.item_ids == item)[0])]
+        inputs = np.concatenate([text, np.log1p(np.maximum(known, 0))])
         places = sum(each[self.code(item, kind)] for kind, each in self.space.items.items())
         return self.dense(inputs, "item") + places
 
