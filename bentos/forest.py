@@ -1,9 +1,9 @@
 """The ranker's trees as arrays: the margins of XGBoost, bit for bit, in a sixth of its time.
 
 Trees of a ranker are shallow. Then it is quicker to make every comparison of a tree for all rows at once,
-a pass over one column each, and to choose by their bits among the leaves, than to walk from node to node as
-each row wants it (the idea of QuickScorer: Lucchese et al., SIGIR 2015). 500 rows of 150 trees of depth 4
-take .15 ms, where XGBoost takes 1.1.
+a pass over one column each, and to choose by them what each node is worth, from the leaves up, than to walk
+from node to node as each row wants it (the idea of QuickScorer: Lucchese et al., SIGIR 2015). 500 rows of 150
+trees of depth 4 take .15 ms, where XGBoost takes 1.1.
 
 What is not known to be the same is not used: `forest_of` compares margins with XGBoost's own.
 """
@@ -13,6 +13,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,69 +42,59 @@ class Forest:
     base: np.float32  # what every margin begins with
     n_columns: int
 
+    @cached_property
+    def limits(self) -> Floats:
+        """What comparisons are made with: `value >= limit`, and `-value >= limit` where NaN goes right.
+
+        The latter is `value < threshold`: both are false of NaN.
+        """
+        below = np.nextafter(self.thresholds, np.float32(-np.inf))
+        return np.where(self.missing_right, -below, self.thresholds)
+
     def margins(self, rows: Floats) -> Floats:
         """Raw margins of rows (n, n_columns): (n,). ValueError for rows of other columns."""
         if rows.shape[1] != self.n_columns:
             raise ValueError(f"rows have {rows.shape[1]} columns, the ranker reads {self.n_columns}")
-        known = both_ways(np.ascontiguousarray(rows.T))
-        return summed(known, self.features, self.thresholds, self.missing_right, self.leaves, self.base)
-
-
-@compiled
-def both_ways(columns: Floats) -> Floats:
-    """Columns (n_columns, n) with what is missing left of every threshold, and right: (2, n_columns, n)."""
-    found = np.empty((2, *columns.shape), np.float32)
-    for column in range(len(columns)):
-        for row in range(columns.shape[1]):
-            value = columns[column, row]
-            found[0, column, row] = -np.inf if value != value else value
-            found[1, column, row] = np.inf if value != value else value
-    return found
+        columns = np.ascontiguousarray(rows.T)
+        return summed(columns, self.features, self.limits, self.missing_right, self.leaves, self.base)
 
 
 @compiled
 def summed(
-    known: Floats,
+    columns: Floats,
     features: NDArray[np.int32],
-    thresholds: Floats,
+    limits: Floats,
     missing_right: NDArray[np.uint8],
     leaves: Floats,
     base: np.float32,
 ) -> Floats:
     """Sums of each row's leaves, in the order of the trees as XGBoost adds them: (n,).
 
-    `known` are the columns `both_ways`.
+    `columns` (n_columns, n) are what is compared.
     """
     n_trees, n_nodes = features.shape
-    n = known.shape[2]
-    found = np.full(n, base, np.float32)
-    right, leaf = np.empty((n_nodes, n), np.uint8), np.empty(n, np.uint8)
+    n = columns.shape[1]
+    found, worth = np.full(n, base, np.float32), np.empty((n_nodes, n), np.float32)
+    # Chosen by bits, as branches between numbers would not become vector instructions.
+    bits, ends = worth.view(np.uint32), leaves.view(np.uint32)
+    none, whole = np.uint32(0), np.uint32(0xFFFFFFFF)
     for tree in range(n_trees):
-        for node in range(n_nodes):
-            values, to = known[missing_right[tree, node], features[tree, node]], right[node]
-            threshold = thresholds[tree, node]
-            for row in range(n):
-                to[row] = 255 if values[row] >= threshold else 0
-        # Level by level, the nodes of a level are narrowed to the one that a row comes to: first by where it
-        # went at the root, last by where it went one level above.
-        first, width = 0, 1  # of the level
-        leaf[:] = 0
-        while first < n_nodes:
-            path, step = 0, width >> 1
-            while step:
-                went = right[path]  # the node that is left of the level it is the first of
-                for node in range(step):
-                    one, other = right[first + node], right[first + step + node]
-                    for row in range(n):
-                        one[row] ^= (one[row] ^ other[row]) & went[row]
-                path, step = 2 * path + 1, step >> 1
-            one = right[first]
-            for row in range(n):
-                leaf[row] += leaf[row] + (one[row] & np.uint8(1))
-            first, width = 2 * first + 1, 2 * width
-        worth = leaves[tree]
+        for node in range(n_nodes - 1, -1, -1):  # a node is worth, to each row, what is worth where it goes
+            column, limit, to = columns[features[tree, node]], limits[tree, node], bits[node]
+            turned = missing_right[tree, node]  # then who passes the comparison goes left
+            sign, left, right = np.float32(1 - 2 * turned), 2 * node + 1 + turned, 2 * node + 2 - turned
+            if 2 * node >= n_nodes - 1:
+                failed, passed = ends[tree, left - n_nodes], ends[tree, right - n_nodes]
+                apart = failed ^ passed
+                for row in range(n):
+                    to[row] = failed ^ (apart if sign * column[row] >= limit else none)
+            else:
+                ones, others = bits[left], bits[right]
+                for row in range(n):
+                    passes = whole if sign * column[row] >= limit else none
+                    to[row] = ones[row] ^ ((ones[row] ^ others[row]) & passes)
         for row in range(n):
-            found[row] += worth[leaf[row]]
+            found[row] += worth[0, row]
     return found
 
 
