@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from bentos.release import Release
 from feature_repo.compiled import compiled
-from feature_repo.pair_features import GROUPS, Floats, Groups, PastPurchases, Positions, few_groups
+from feature_repo.pair_features import (
+    GROUPS,
+    Codes,
+    Floats,
+    Groups,
+    PastPurchases,
+    Positions,
+    compact,
+    few_groups,
+)
 
 PRIOR = 10.0  # a shopper's first 10 decayed purchases weigh as much as the shop's average
 
@@ -43,10 +52,10 @@ class Combinations:
     Those of all kinds but the narrowest, which are fewer still, are summed first.
     """
 
-    wide: Positions  # (n_wide, n_kinds - 1) groups, all kinds numbered as one
-    wide_of: Positions  # (n_combinations,)
-    narrow: Positions  # (n_combinations,) groups of the last kind
-    of_item: Positions  # (n_items,) each item's combination
+    wide: Codes  # (n_wide, n_kinds - 1) groups, all kinds numbered as one
+    wide_of: Codes  # (n_combinations,)
+    narrow: Codes  # (n_combinations,) groups of the last kind
+    of_item: Codes  # (n_items,) each item's combination
 
     def sums(self, values: Floats) -> Floats:
         """Sums of values (n_groups,) over the groups of each combination: (n_combinations,)."""
@@ -54,7 +63,7 @@ class Combinations:
 
 
 @compiled
-def summed(values: Floats, wide: Positions, wide_of: Positions, narrow: Positions) -> Floats:
+def summed(values: Floats, wide: Codes, wide_of: Codes, narrow: Codes) -> Floats:
     """As `Combinations.sums`, kind by kind in their order."""
     sums = np.empty(len(wide), np.float32)
     for place in range(len(wide)):
@@ -77,10 +86,10 @@ def _combinations(release: Release) -> Combinations:
     distinct, of_item = np.unique(item_groups(release).joint, axis=0, return_inverse=True)
     wide, wide_of = np.unique(distinct[:, :-1], axis=0, return_inverse=True)
     return Combinations(
-        wide=wide.astype(np.int32),
-        wide_of=wide_of.ravel().astype(np.int32),
-        narrow=distinct[:, -1].astype(np.int32),
-        of_item=of_item.ravel().astype(np.int32),
+        wide=compact(wide),
+        wide_of=compact(wide_of.ravel()),
+        narrow=compact(distinct[:, -1]),
+        of_item=compact(of_item.ravel()),
     )
 
 

@@ -24,7 +24,7 @@ from bentos.shopper import Shopper
 from bentos.shortlist import view
 from bentos.towers import query_of, two_tower
 from feature_repo.compiled import compiled
-from feature_repo.pair_features import GROUPS, Floats, PastPurchases, Positions
+from feature_repo.pair_features import GROUPS, Codes, Floats, PastPurchases, Positions
 
 TASKS = ("all", "discover")
 SOURCES = ("buy_again", "two_tower", "co_purchase", "neighbours", "affinity", "top_sellers", "pool")
@@ -197,7 +197,7 @@ def looked_up(items: Positions, known: Positions, values: Floats) -> Floats:
 
 
 @compiled
-def lifts_at(group_lifts: Floats, groups: NDArray[np.intp], items: Positions) -> Floats:
+def lifts_at(group_lifts: Floats, groups: Codes, items: Positions) -> Floats:
     """Lifts of some items' groups: (n_kinds of groups, n). `groups` (n_items, n_kinds) are all items'."""
     found = np.empty((groups.shape[1], len(items)), np.float32)
     for row in range(len(items)):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bentos.factors import unit
 from bentos.release import Release
 from feature_repo.compiled import compiled
-from feature_repo.pair_features import Floats, Positions
+from feature_repo.pair_features import Codes, Floats, Positions, compact
 
 TINY = 1e-30  # likeness of all the panel together below which nobody is alike
 PANEL = 4_096
@@ -23,28 +23,39 @@ SHARPNESS = 4  # likeness is the cosine to this power; cut 43: recall@100 of the
 
 @dataclass(frozen=True)
 class NewlyBought:
-    """The items that somebody of the panel newly bought: a bounded number."""
+    """The items that somebody of the panel newly bought: a bounded number.
 
-    items: Positions  # (n_newly_bought,) in increasing order
-    purchases: Positions  # (n_purchases,) the place among them of each of the panel's, shopper by shopper
-    starts: Positions  # (n_panel + 1,) of each shopper's purchases, and where they end
-    place_of: Positions  # (n_items,) of each item, n_newly_bought for those that nobody bought
+    A sparse matrix in jagged diagonals (Saad, "Iterative Methods for Sparse Linear Systems", 2003, section
+    3.4): the first buyer of every item, then the second of those that have two, and so on, so that what is
+    added up next to each other is added at once.
+    """
+
+    items: Positions  # (n_newly_bought,) those of most buyers first
+    buyers: Codes  # (n_purchases,) of the panel
+    starts: Positions  # (most_buyers + 1,) of the first buyers, of the second, ..., and where all end
+    place_of: Codes  # (n_items,) of each item, n_newly_bought for those that nobody bought
 
 
 def newly_bought(release: Release) -> NewlyBought:
-    """What a release's panel newly bought."""
+    """What a release's panel newly bought; IndexError for a purchase of somebody who is not of the panel."""
     return release.once("newly_bought", _newly_bought)
 
 
 def _newly_bought(release: Release) -> NewlyBought:
-    shoppers = release.arrays["panel_shoppers"]
-    by_shopper = np.argsort(shoppers, kind="stable")
-    each = np.arange(len(release.arrays["panel_vectors"]) + 1)
-    starts = np.searchsorted(shoppers[by_shopper], each).astype(np.int32)
-    items, purchases = np.unique(release.arrays["panel_items"][by_shopper], return_inverse=True)
+    shoppers, bought = release.arrays["panel_shoppers"], release.arrays["panel_items"]
+    if shoppers.size and not 0 <= shoppers.min() <= shoppers.max() < len(release.arrays["panel_vectors"]):
+        raise IndexError("a purchase of a shopper whom the panel lacks")
+    items, n_buyers = np.unique(bought, return_counts=True)
+    most_first = np.argsort(-n_buyers, kind="stable")
+    items, n_buyers = items[most_first].astype(np.int32), n_buyers[most_first]
     place_of = np.full(len(release.catalogue.item_ids), len(items), dtype=np.int32)
     place_of[items] = np.arange(len(items))
-    return NewlyBought(items.astype(np.int32), purchases.astype(np.int32), starts, place_of)
+    by_item = np.lexsort((shoppers, place_of[bought]))
+    ends = np.cumsum(n_buyers)
+    nth = np.arange(len(bought)) - np.repeat(ends - n_buyers, n_buyers)  # buyer of the item
+    buyers = compact(shoppers[by_item][np.argsort(nth, kind="stable")])
+    starts = np.concatenate([[0], np.cumsum(np.bincount(nth))]).astype(np.int32)
+    return NewlyBought(items, buyers, starts, compact(place_of))
 
 
 def neighbours(release: Release, factors: Floats) -> Floats:
@@ -58,20 +69,15 @@ def neighbours(release: Release, factors: Floats) -> Floats:
     total = max(float(likeness.sum()), TINY)
     bought = newly_bought(release)
     weights = likeness.astype(np.float64) / total
-    return added(weights, bought.starts, bought.purchases, len(bought.items) + 1).astype(np.float32)
+    return added(weights, bought.starts, bought.buyers, len(bought.items) + 1).astype(np.float32)
 
 
 @compiled
-def added(
-    weights: NDArray[np.float64], starts: Positions, purchases: Positions, n: int
-) -> NDArray[np.float64]:
-    """Weights of the shoppers who bought each of `n` things, together: (n,).
-
-    Many shoppers of a panel are unlike, and of no weight.
-    """
+def added(weights: NDArray[np.float64], starts: Positions, buyers: Codes, n: int) -> NDArray[np.float64]:
+    """Weights of the buyers of each of `n` things, together: (n,)."""
     found = np.zeros(n)
-    for shopper in range(len(weights)):
-        if weights[shopper] > 0.0:
-            for purchase in range(starts[shopper], starts[shopper + 1]):
-                found[purchases[purchase]] += weights[shopper]
+    for place in range(len(starts) - 1):
+        nth = buyers[starts[place] : starts[place + 1]]
+        for thing in range(len(nth)):
+            found[thing] += weights[nth[thing]]
     return found

@@ -17,7 +17,7 @@ from bentos.neighbours import newly_bought
 from bentos.release import Release
 from bentos.towers import sales
 from feature_repo.compiled import compiled
-from feature_repo.pair_features import GROUPS, Floats, Positions
+from feature_repo.pair_features import GROUPS, Codes, Floats, Positions
 
 # Rows of `appeal_inputs`: what is the same for everybody. Item features, but for the newcomers of the panel.
 # No promotions: what last week's are worth changes with the season (weights from -.2 to .9 within a year).
@@ -96,7 +96,7 @@ def cheap_part(release: Release, group_lifts: Floats, near: Floats) -> Floats:
 
 
 @compiled
-def of_all(near: Floats, place_of: Positions, sums: Floats, of_item: Positions, everybodys: Floats) -> Floats:
+def of_all(near: Floats, place_of: Codes, sums: Floats, of_item: Codes, everybodys: Floats) -> Floats:
     """The parts of each item, looked up and added: (n_items,)."""
     if not len(place_of) == len(of_item) == len(everybodys):
         raise IndexError("parts of different numbers of items")

@@ -16,6 +16,7 @@ from feature_repo.compiled import compiled
 
 Floats = NDArray[np.float32]
 Positions = NDArray[np.int32]
+Codes = NDArray[np.unsignedinteger[Any]]
 
 # Kinds of groups that an affinity is summed over, from the widest to the narrowest.
 GROUPS: tuple[str, ...] = ("departments", "categories", "types", "manufacturers", "lines", "variants")
@@ -63,10 +64,10 @@ class Groups:
         return tuple(accumulate(self.sizes.values(), initial=0))
 
     @cached_property
-    def joint(self) -> NDArray[np.intp]:
+    def joint(self) -> Codes:
         """Groups of every item, numbered as one: (n_items, n_kinds)."""
         columns = [getattr(self, kind) + start for kind, start in zip(GROUPS, self.starts, strict=False)]
-        return np.stack(columns, axis=1).astype(np.intp)
+        return compact(np.stack(columns, axis=1))
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,11 @@ def of_groups(
         for number in range(len(counted)):
             group = asked[row, counted[number]]
             found[n_kinds + len(since) + number, row] = items[slot_of[group]] if held[group] else 0.0
+
+
+def compact(codes: NDArray[np.integer[Any]]) -> Codes:
+    """Codes from 0 on in as few bytes each as hold them: half to read where there are few."""
+    return codes.astype(np.min_scalar_type(int(codes.max(initial=0))))
 
 
 def few_groups(
