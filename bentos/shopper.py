@@ -7,16 +7,20 @@ scoring share. The same code stands in training and in the service.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from bentos.item_positions import positions_in
 from bentos.release import Release
-from feature_repo.pair_features import Floats, PastPurchases
+from feature_repo.compiled import compiled
+from feature_repo.pair_features import Floats, PastPurchases, Positions
 from feature_repo.transforms import HALF_LIFE_DAYS
 
 SECONDS_PER_DAY = 86_400.0
+Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -47,33 +51,63 @@ def decay_since(days: Floats) -> Floats:
     return np.asarray(np.exp2(halvings), dtype=np.float32)
 
 
-def days_until(now: datetime, times: np.ndarray[Any, Any]) -> Floats:
-    """Days from epoch seconds to `now`, 0 for those that lie after it."""
-    seconds = np.maximum(now.timestamp() - times.astype(np.float64), 0.0)
-    return np.asarray(seconds / SECONDS_PER_DAY, dtype=np.float32)
-
-
 def past_purchases(
-    positions: np.ndarray[Any, Any],
-    counts: np.ndarray[Any, Any],
-    decayed: np.ndarray[Any, Any],
-    first_times: np.ndarray[Any, Any],
-    last_times: np.ndarray[Any, Any],
-    last_baskets: np.ndarray[Any, Any],
+    positions: Positions,
+    counts: ArrayLike,
+    decayed: ArrayLike,
+    first_times: ArrayLike,
+    last_times: ArrayLike,
+    last_baskets: ArrayLike,
     now: datetime,
 ) -> PastPurchases:
     """History slots as of `now`, in catalogue order; slots outside the catalogue (-1) are left out."""
     held = np.flatnonzero(positions >= 0)
-    held = held[np.argsort(positions[held], kind="stable")]
-    days = days_until(now, last_times[held])
-    return PastPurchases(
-        items=positions[held].astype(np.int32),
-        counts=counts[held].astype(np.float32),
-        decayed=(decayed[held].astype(np.float32) * decay_since(days)),
-        days_since=days,
-        days_since_first=days_until(now, first_times[held]),
-        baskets_since=(last_baskets.max(initial=0) - last_baskets[held]).astype(np.float32),
+    items = positions[held].astype(np.int32)
+    order = np.argsort(items)
+    numbers, times = partial(np.array, dtype=np.float32), partial(np.array, dtype=np.float64)
+    some = of_slots(
+        held[order],
+        numbers(counts),
+        numbers(decayed),
+        times(first_times),
+        times(last_times),
+        times(last_baskets),
+        now.timestamp(),
     )
+    return PastPurchases(
+        items=items[order],
+        counts=some[0],
+        decayed=some[1] * decay_since(some[2]),
+        days_since=some[2],
+        days_since_first=some[3],
+        baskets_since=some[4],
+    )
+
+
+@compiled
+def of_slots(
+    held: NDArray[np.intp],
+    counts: Floats,
+    decayed: Floats,
+    first_times: Doubles,
+    last_times: Doubles,
+    last_baskets: Doubles,
+    now_s: float,
+) -> Floats:
+    """Counts, decayed counts, days since the last and the first purchase and baskets since: (5, n_held).
+
+    `held` are slots; times are in seconds, and what lies after now is 0 days ago.
+    """
+    found, newest = np.empty((5, len(held)), np.float32), 0.0
+    for slot in range(len(last_baskets)):
+        newest = max(newest, last_baskets[slot])
+    for place in range(len(held)):
+        slot = held[place]
+        found[0, place], found[1, place] = counts[slot], decayed[slot]
+        found[2, place] = max(now_s - last_times[slot], 0.0) / SECONDS_PER_DAY
+        found[3, place] = max(now_s - first_times[slot], 0.0) / SECONDS_PER_DAY
+        found[4, place] = newest - last_baskets[slot]
+    return found
 
 
 NOBODY = PastPurchases(
@@ -100,11 +134,11 @@ def shopper(row: Mapping[str, Any] | None, release: Release, now: datetime) -> S
     if row.get("history_items") is not None and len(row["history_items"]):
         past = past_purchases(
             positions_in(release, row["history_items"]),
-            np.asarray(row["history_counts"]),
-            np.asarray(row["history_decayed"]),
-            np.asarray(row["history_first_times"]),
-            np.asarray(row["history_last_times"]),
-            np.asarray(row["history_last_baskets"]),
+            row["history_counts"],
+            row["history_decayed"],
+            row["history_first_times"],
+            row["history_last_times"],
+            row["history_last_baskets"],
             now,
         )
     shares = row.get("user_department_shares_91d")
