@@ -8,8 +8,12 @@ from typing import Any
 
 
 def use_one_blas_thread() -> Any:
-    """Limit NumPy's BLAS in this process, whatever its environment says; returns the limits, to be kept."""
+    """Limit NumPy's and SciPy's BLAS in this process, whatever its environment says.
+
+    Returns the limits, to be kept.
+    """
     import numpy  # noqa: F401 - only what is loaded can be limited
+    import scipy.linalg  # noqa: F401
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(limits=1, user_api="blas")

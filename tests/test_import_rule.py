@@ -20,7 +20,6 @@ NOT_WHILE_SERVING = {
     "pyspark",
     "pandas",
     "implicit",
-    "scipy",
     "sklearn",
 }
 # Where Dataproc runs a job there are pyspark, the standard library and what travels with it.
