@@ -157,5 +157,8 @@ def counted(
             if not 0 <= groups[thing, kind] < n_groups:
                 raise IndexError("a group that the shop has no share of")
             counts[groups[thing, kind]] += weights[thing]
-    found = np.flatnonzero(counts)
-    return found, counts[found]
+    found, n = np.empty(n_groups + 1, np.intp), 0
+    for group in range(n_groups):  # without a branch, which nobody could foresee
+        found[n] = group
+        n += counts[group] != 0.0
+    return found[:n], counts[found[:n]]
