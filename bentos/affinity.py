@@ -122,9 +122,10 @@ def lifts(past: PastPurchases, own: Raised, n_groups: int) -> Floats:
 
     `own` are the shopper's `raised` groups: all others have the lift of a group that was never bought.
     """
-    found = np.full(n_groups, np.log(PRIOR / (float(past.decayed.sum()) + PRIOR)), dtype=np.float32)
+    never = np.float32(np.log(PRIOR / (float(past.decayed.sum()) + PRIOR)))
     bought, lift = own
-    found[bought] += lift
+    found = np.full(n_groups, never)
+    found[bought] = never + lift
     return found
 
 
