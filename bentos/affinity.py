@@ -136,7 +136,8 @@ def raised(past: PastPurchases, codes: NDArray[np.integer[Any]], share: Floats) 
     (n_groups,) the shop's. Unlike `lifts` it is zero, and left out, where nothing was bought, so that a sum
     over a shopper's groups is short.
     """
-    own = codes[past.items] if codes.ndim > 1 else codes[past.items, None]
+    own = codes.take(past.items, axis=0)
+    own = own if own.ndim > 1 else own[:, None]
     names, own = few_groups(own, len(share))
     places, counts = counted(own, past.decayed, len(share) if names is None else len(names))
     bought = places if names is None else names[places]

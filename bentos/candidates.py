@@ -130,7 +130,7 @@ class Opinions:
         co_purchase = arrays["factor_items"].take(items, axis=0) @ self.factors
         tasted = arrays["item_bodies"].take(items, axis=0) @ self.query
         towers = two_tower(self.release, tasted, co_purchase, items)
-        pool = cheap - pooled_sales(self.release)[items]
+        pool = cheap - pooled_sales(self.release).take(items)
         pool += dear_part(self.release, co_purchase, towers)
         return Shortlist(items, co_purchase, towers, pool)
 
@@ -145,7 +145,7 @@ class Opinions:
             "co_purchase": short.co_purchase if knows else nothing,
             "neighbours": positive(self.near_of(items)),
             "affinity": lifted.sum(axis=1) if knows else nothing,
-            "top_sellers": self.release.arrays["popularity"][items],
+            "top_sellers": self.release.arrays["popularity"].take(items),
             "pool": short.pool,
         }
         found = np.empty((len(SOURCES), len(items)), dtype=np.float32)  # a column beside itself

@@ -22,7 +22,7 @@ def reasons(
 ) -> list[str]:
     """Why some items are recommended, in words; `places` are theirs in the past, `sources` brought them."""
     past, catalogue = shopper.past, release.catalogue
-    of_past, all_bought = catalogue.categories[past.items], max(float(past.decayed.sum()), 1e-9)
+    of_past, all_bought = catalogue.categories.take(past.items), max(float(past.decayed.sum()), 1e-9)
     found = []
     for place, category, names in zip(places, catalogue.categories[items].tolist(), sources, strict=True):
         if place is not None:

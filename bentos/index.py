@@ -37,7 +37,7 @@ def at_least(scores: Floats, n: int) -> NDArray[np.intp]:
     if n >= len(scores):
         return np.flatnonzero(scores > -np.inf)
     held = probably(scores, n)
-    some = scores if held is None else scores[held]
+    some = scores if held is None else scores.take(held)
     least = np.partition(some, len(some) - n)[len(some) - n]
     if held is None or not least > -np.inf:
         return np.flatnonzero(scores >= least if least > -np.inf else scores > -np.inf)

@@ -42,7 +42,7 @@ def matrix(release: Release, shopper: Shopper, candidates: Candidates, item_feat
     `item_features` (n_candidates, n_item_features) are read from the feature store, NaN where missing.
     """
     items, n = candidates.items, len(candidates.items)
-    slots = release.arrays["department_slot_of"][release.catalogue.departments[items]]
+    slots = release.arrays["department_slot_of"].take(release.catalogue.departments.take(items))
     of_shopper = np.concatenate([shopper.scalars, past_numbers(shopper)])
     # Column by column, as the ranker's trees go through it: (n_columns, n_candidates) of each part.
     parts = [

@@ -33,9 +33,9 @@ def profile(past: PastPurchases, text: TextVectors, categories: Positions, n_cat
     Shape (n_text + n_categories,); purchases weigh by their decayed counts.
     """
     mean = np.zeros(text.steps.shape[1], np.float32)
-    add_weighted(mean, text.steps, past.items, past.decayed * text.scales[past.items])
+    add_weighted(mean, text.steps, past.items, past.decayed * text.scales.take(past.items))
     mean = mean / max(float(np.linalg.norm(mean)), 1e-9)
-    counts = np.log1p(np.bincount(categories[past.items], weights=past.decayed, minlength=n_categories))
+    counts = np.log1p(np.bincount(categories.take(past.items), weights=past.decayed, minlength=n_categories))
     return np.concatenate([mean, counts]).astype(np.float32)
 
 
@@ -143,7 +143,7 @@ def two_tower(release: Release, tasted: Floats, co_purchase: Floats, items: Posi
     `tasted` (n,) are those of the items' bodies with the shopper's `query_of`, `co_purchase` (n,) those of
     the co-purchase factors.
     """
-    found = tasted + sales(release)[items]
+    found = tasted + sales(release).take(items)
     found += release.arrays["query_factors"] * co_purchase
     return np.asarray(found, dtype=np.float32)
 

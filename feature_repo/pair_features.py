@@ -106,7 +106,7 @@ def pair_features(past: PastPurchases, groups: Groups, candidates: Positions, te
         past.baskets_since,
         max(tenure_days, 1.0),
     )
-    both = groups.joint[np.concatenate([past.items, candidates])]
+    both = groups.joint.take(np.concatenate([past.items, candidates]), axis=0)
     names, numbered = few_groups(both, groups.starts[-1])
     own, asked = numbered[: len(past.items)], numbered[len(past.items) :]
     n_groups = groups.starts[-1] if names is None else len(names)
