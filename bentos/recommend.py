@@ -5,7 +5,7 @@ the place of candidates and ranker, or draw the last slots.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +28,8 @@ from bentos.session import Session, interested, positions
 from bentos.shopper import Shopper, shopper
 from bentos.slots import ReadItems, Slot, legacy_slots, unread
 from feature_repo.pair_features import Floats
+
+UNKNOWN = "unknown user"
 
 
 @dataclass(frozen=True)
@@ -87,17 +89,18 @@ def ranking_of(
 
 def personal(
     release: Release, features: Reader, who: Shopper, asked: Asked, watch: Stopwatch, lost: Lost
-) -> tuple[tuple[Slot, ...], Ranking]:
-    """Slots for one shopper, and the ranking that they are the first of."""
+) -> dict[str, Any]:
+    """Slots for one shopper, what the rules turned away, and the draws, if any: fields of the answer."""
     ranking, _ = ranking_of(release, features, who, asked, watch, lost)
-    slots = slots_of(release, who, ranking, asked.k)
+    slots, drawn = slots_of(release, who, ranking, asked.k), None
     if ranking.explored is not None:
         slots = with_propensities(slots, ranking.explored)
+        drawn = recorded(ranking.explored, ranking.candidates.items, release.catalogue.item_ids)
     watch.lap("rank")
     if asked.explain and ranking.rows is not None:
         slots = explained(release, ranking.rows[ranking.order[: asked.k]], slots, asked.task)
         watch.lap("explain")
-    return slots, ranking
+    return {"slots": slots, "turned_away": ranking.turned_away, "exploration": drawn}
 
 
 def by_rule(
@@ -136,33 +139,41 @@ def recommend(
     """
     asked = Asked(k, task, session or Session(), explain, explore, rng)
     watch, lost = Stopwatch(budget_ms), Lost()
-    found = Recommendation(user_id, task, release.tag, slots=(), rules=release.rules_from)
-    row, strange = None, "unknown user"
-    try:
-        row = features.read_user(user_id)
-    except FeaturesUnavailableError as error:
-        strange = str(error)
+    row, strange = user_row(features, user_id)
     watch.lap("user")
     who = interested(shopper(row, release, now), release, asked.session)
-    newest = row.get("event_timestamp") if row else None
     if (row is not None or who.interest is not None) and features.late() is not None:
         lost.add("features are out of date (run `endcap materialize`)", "as of the newest")
+    found: dict[str, Any] = {}
     if legacy is not None and row is not None:
         slots = by_rule(release, who, legacy, asked, lambda items: item_rows(features, items, watch, lost))
-        found = replace(found, slots=slots, feature_time=newest)
+        found = {"slots": slots}
         watch.lap("legacy")
-        strange = "no item passed the rules"
     elif legacy is None and (row is not None or who.interest is not None):
-        if row is None and strange != "unknown user":
+        if row is None and strange != UNKNOWN:
             lost.add(strange, "by this visit alone")
-        slots, ranking = personal(release, features, who, asked, watch, lost)
-        found = replace(found, slots=slots, turned_away=ranking.turned_away, feature_time=newest)
-        if ranking.explored is not None:
-            record = recorded(ranking.explored, ranking.candidates.items, release.catalogue.item_ids)
-            found = replace(found, exploration=record)
+        found = personal(release, features, who, asked, watch, lost)
+    if found:
+        found["feature_time"] = row.get("event_timestamp") if row else None
         strange = "no item passed the rules"
-    if not found.slots:
+    if not found.get("slots"):
         lost.add(strange, "top sellers")
-        found = replace(found, slots=by_rule(release, who, "top_sellers", asked))
+        found["slots"] = by_rule(release, who, "top_sellers", asked)
         watch.lap("fallback")
-    return replace(found, degraded=tuple(lost.reasons), stages_ms=watch.stages_ms)
+    return Recommendation(
+        user_id,
+        task,
+        release.tag,
+        rules=release.rules_from,
+        degraded=tuple(lost.reasons),
+        stages_ms=watch.stages_ms,
+        **found,
+    )
+
+
+def user_row(features: Reader, user_id: str) -> tuple[Mapping[str, Any] | None, str]:
+    """The user's row, or None and why there is none."""
+    try:
+        return features.read_user(user_id), UNKNOWN
+    except FeaturesUnavailableError as error:
+        return None, str(error)
