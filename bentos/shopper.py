@@ -60,13 +60,17 @@ def past_purchases(
     last_baskets: ArrayLike,
     now: datetime,
 ) -> PastPurchases:
-    """History slots as of `now`, in catalogue order; slots outside the catalogue (-1) are left out."""
+    """History slots as of `now`, in catalogue order; slots outside the catalogue (-1) are left out.
+
+    IndexError where one column has not as many slots as the others.
+    """
     held = np.flatnonzero(positions >= 0)
     items = positions[held].astype(np.int32)
     order = np.argsort(items)
     numbers, times = partial(np.array, dtype=np.float32), partial(np.array, dtype=np.float64)
     some = of_slots(
         held[order],
+        len(positions),
         numbers(counts),
         numbers(decayed),
         times(first_times),
@@ -87,6 +91,7 @@ def past_purchases(
 @compiled
 def of_slots(
     held: NDArray[np.intp],
+    n_slots: int,
     counts: Floats,
     decayed: Floats,
     first_times: Doubles,
@@ -96,8 +101,11 @@ def of_slots(
 ) -> Floats:
     """Counts, decayed counts, days since the last and the first purchase and baskets since: (5, n_held).
 
-    `held` are slots; times are in seconds, and what lies after now is 0 days ago.
+    `held` are some of `n_slots` slots; times are in seconds, and what lies after now is 0 days ago.
     """
+    for column in (first_times, last_times, last_baskets):
+        if len(column) != n_slots or len(counts) != n_slots or len(decayed) != n_slots:
+            raise IndexError("a history whose columns are of different lengths")
     found, newest = np.empty((5, len(held)), np.float32), 0.0
     for slot in range(len(last_baskets)):
         newest = max(newest, last_baskets[slot])

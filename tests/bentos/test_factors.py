@@ -112,3 +112,13 @@ def test_unit_vectors_have_length_one():
     np.testing.assert_allclose(found, [[0.6, -0.8], [0, 0], [0.6, 0.8]], rtol=1e-6)
     np.testing.assert_allclose(unit(np.array([3, -4], np.float32)), [0.6, -0.8], rtol=1e-6)
     assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -0.999])
+def test_a_past_that_cannot_be_has_no_factors(broken):
+    """Of a weight that is no number, or below none, nothing is learnt, and nothing made up."""
+    items = np.full((3, N_FACTORS), 50, np.float32)
+    decayed = np.full(3, broken, np.float32)
+    past = PastPurchases(np.arange(3, dtype=np.int32), decayed, decayed, decayed, decayed, decayed)
+    with np.errstate(all="ignore"):
+        assert np.isnan(folded(past, items, gram(items))).all()

@@ -48,6 +48,15 @@ def test_purchase_after_now_is_of_today():
     assert (past.days_since.tolist(), past.decayed.tolist()) == ([0.0], [1.5])
 
 
+@pytest.mark.parametrize("short", range(6))
+def test_a_history_of_different_lengths_is_an_error(short):
+    """As of a damaged row: nothing beyond the end of a column is read."""
+    columns = [np.arange(3) for _ in range(6)]
+    columns[short] = np.arange(2)
+    with pytest.raises(IndexError, match="columns are of different lengths"):
+        past_purchases(*columns, NOW)
+
+
 def test_row_becomes_a_shopper(release):
     """History, numbers in the manifest's order, department shares and top department are taken over."""
     who = shopper(user_row(), release, NOW)
