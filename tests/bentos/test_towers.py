@@ -95,10 +95,10 @@ def test_taste_sums_lifts_over_groups_of_every_kind():
 
 
 def test_profile_is_mean_direction_and_log_counts():
-    """Two purchases of weight 3 and 1: the text points 3 to 1, categories count log(1 + weight)."""
-    text, counts = np.eye(3, dtype=np.float32), [0, math.log1p(3.0), 0, math.log1p(1.0)]
+    """Weights 3 and 1, texts of length 1 and 2: the text points 3 to 2, categories count log(1 + weight)."""
+    text, counts = np.diag([1, 1, 2]).astype(np.float32), [0, math.log1p(3.0), 0, math.log1p(1.0)]
     found = profile(past_of([0, 2], [3, 1]), TextVectors.rounded(text), np.array([1, 0, 3]), 4)
-    np.testing.assert_allclose(found, [3 / math.sqrt(10), 0, 1 / math.sqrt(10), *counts], rtol=1e-6)
+    np.testing.assert_allclose(found, [3 / math.sqrt(13), 0, 2 / math.sqrt(13), *counts], rtol=1e-6)
 
 
 def test_profile_of_nobody_is_zero():
